@@ -1,0 +1,1 @@
+"""What tests share: knowledge of the machine, builders of trees, archives and stores."""
