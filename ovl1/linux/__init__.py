@@ -1,0 +1,1 @@
+"""The kernel: thin wrappers of system calls, with no knowledge of Docker."""

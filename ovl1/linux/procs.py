@@ -1,0 +1,93 @@
+"""Who uses a store: processes, through `psutil` (its only importer), and mounts.
+
+Looked for: a daemon with the store as its data-root, a process with an open file or its working
+directory below it, a mount whose mount point or whose layers lie below it, in any mount
+namespace that a process of this machine has. Limits: a namespace kept alive only by a bind mount
+of its file is not seen, and without privileges other users' processes are not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Set
+
+import psutil
+
+from ovl1.linux import mounts
+
+_DAEMONS = ("dockerd", "docker", "docker-current", "balenad", "balena-engine-daemon")
+_ROOT_OPTIONS = ("--data-root", "--graph", "-g")
+_DEFAULT_ROOT = "/var/lib/docker"
+
+
+class User(NamedTuple):
+    """A process, or a mount that a process's namespace holds, which uses the store."""
+
+    pid: int
+    command: str
+    what: str
+    """In words: ``is a daemon on it``, ``has ... open``, ``has ... mounted``."""
+
+
+def users_of(data_root: Path) -> List[User]:
+    """Everybody who uses the store at `data_root` now; this process is left out."""
+    root = data_root.resolve()
+    found: List[User] = []
+    namespaces: Set[str] = set()
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        try:
+            command = process.name()
+            found += [User(process.pid, command, what) for what in _uses(process, root)]
+            found += [
+                User(process.pid, command, what) for what in _mounts(process.pid, root, namespaces)
+            ]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    found += [User(os.getpid(), "ovl1", what) for what in _mounts(os.getpid(), root, namespaces)]
+    return found
+
+
+def _uses(process: psutil.Process, root: Path) -> Iterator[str]:
+    if process.name() in _DAEMONS and _daemon_root(process.cmdline()) == root:
+        yield "is a daemon on it"
+        return
+    if _beneath(process.cwd(), root):
+        yield f"works in {process.cwd()}"
+    for file in process.open_files():
+        if _beneath(file.path, root):
+            yield f"has {file.path} open"
+            return
+
+
+def _daemon_root(arguments: List[str]) -> Path:
+    options: Dict[str, str] = {}
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in _ROOT_OPTIONS:
+            following = arguments[index + 1] if index + 1 < len(arguments) else ""
+            options[name] = value if equals else following
+    for name in _ROOT_OPTIONS:
+        if options.get(name):
+            return Path(options[name]).resolve()
+    return Path(_DEFAULT_ROOT).resolve()
+
+
+def _mounts(pid: int, root: Path, namespaces: Set[str]) -> Iterator[str]:
+    try:
+        namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return
+    if namespace in namespaces:
+        return
+    namespaces.add(namespace)
+    inside = os.fsencode(root) + b"/"
+    for point in mounts.mount_points(str(pid)):
+        if point.path.startswith(inside) or inside in point.options:
+            yield f"has {os.fsdecode(point.path)} mounted ({point.fstype})"
+
+
+def _beneath(path: str, root: Path) -> bool:
+    return path == os.fspath(root) or path.startswith(os.fspath(root) + "/")
