@@ -1,0 +1,300 @@
+"""Tar headers, from the raw bytes between two file contents to a `TarEntry`.
+
+Formats: POSIX.1-2001 pax "Interchange Format" with its ustar and v7 ancestors, and the GNU tar
+manual's "Basic Tar Format". What is accepted is what Go's ``archive/tar`` accepts, because Docker
+read every layer with it: checksums with signed or unsigned bytes, base-256 numbers, empty PAX
+values that mean "keep the header's own". Like there, and so in Docker, a global PAX header is an
+entry of its own and changes no other. Limits: contents are not read, so of a sparse file only name
+and size are known; old GNU sparse files (type ``S``), which Docker refuses too, are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from ovl1.errors import LayerError
+
+BLOCK = 512
+
+# The kind of an entry is its type flag; any other flag stands for itself.
+FILE, HARDLINK, SYMLINK, CHAR, BLOCK_DEVICE, DIR, FIFO = "0", "1", "2", "3", "4", "5", "6"
+GLOBAL_PAX = "g"
+_PAX, _GNU_NAME, _GNU_LINK, _GNU_SPARSE = "x", "L", "K", "S"
+_WITHOUT_CONTENT = frozenset((HARDLINK, SYMLINK, CHAR, BLOCK_DEVICE, DIR, FIFO))
+
+_LONGEST_SPECIAL = 1 << 20
+_ZEROS = bytes(BLOCK)
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_TIME = re.compile(rb"([+-]?[0-9]+)(?:\.([0-9]*))?")
+_XATTR = b"SCHILY.xattr."
+_STRINGS = frozenset((b"path", b"linkpath", b"uname", b"gname"))
+_SPARSE_VERSIONS = frozenset(((b"0", b"0"), (b"0", b"1"), (b"1", b"0")))
+
+Records = Dict[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class TarEntry:
+    """One entry of an archive, all extended headers merged in."""
+
+    name: bytes
+    """As in the header: with ``./``, slashes at the end, whatever the archive has."""
+    kind: str
+    mode: int = 0
+    """As in the header; only the lowest 12 bits are permissions."""
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    """Bytes of the file; links and directories may claim some too, and have none."""
+    stored: int = 0
+    """Bytes between this header and the next one, without padding; not `size` if sparse."""
+    mtime_ns: int = 0
+    atime_ns: Optional[int] = None
+    linkname: bytes = b""
+    major: int = 0
+    minor: int = 0
+    xattrs: Dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def padding(self) -> int:
+        """Bytes that fill the last block of the content."""
+        return -self.stored % BLOCK
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether what is stored is not the file's content as such."""
+        return self.kind == FILE and self.stored != self.size
+
+
+class HeaderParser:
+    """Takes the headers of one archive, one after the other.
+
+    Args:
+        read: ``read(n)`` gives the archive's next `n` bytes, fewer only where it ends. Whoever
+            supplies it skips each entry's content and padding, and adds them to `offset`.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self.offset = 0
+        """Where in the archive the next byte stands; for error messages."""
+
+    def next(self) -> Optional[TarEntry]:
+        """The next entry; None at the end: two zero blocks, or one or none and nothing more.
+
+        Raises:
+            LayerError: what stands there is no header; names the offset.
+        """
+        records: Records = {}
+        long_name = long_link = b""
+        while True:
+            start = self.offset
+            try:
+                block = self._next_block()
+                if block is None:
+                    return None
+                entry = _parse(block)
+                if entry.kind == _PAX:
+                    records = _parse_records(self._special(entry))
+                elif entry.kind == _GNU_NAME:
+                    long_name = _string(self._special(entry))
+                elif entry.kind == _GNU_LINK:
+                    long_link = _string(self._special(entry))
+                elif entry.kind == GLOBAL_PAX:
+                    _limit(entry)
+                    return entry
+                else:
+                    return _merge(entry, records, long_name, long_link)
+            except ValueError as err:
+                raise LayerError(f"bad tar header at byte {start}", details=str(err)) from err
+
+    def _next_block(self) -> Optional[bytes]:
+        block = self._take(BLOCK)
+        if block == _ZEROS:
+            block = self._take(BLOCK)
+            if block not in (_ZEROS, b""):
+                raise ValueError("a lone block of zeros")
+            return None
+        if len(block) not in (0, BLOCK):
+            raise ValueError("the archive ends within a header")
+        return block or None
+
+    def _special(self, entry: TarEntry) -> bytes:
+        _limit(entry)
+        body = self._take(entry.size)
+        if len(body) < entry.size:
+            raise ValueError("the archive ends within an extended header")
+        self._take(entry.padding)
+        return body
+
+    def _take(self, size: int) -> bytes:
+        data = self._read(size)
+        self.offset += len(data)
+        return data
+
+
+def _limit(entry: TarEntry) -> None:
+    if entry.size > _LONGEST_SPECIAL:
+        raise ValueError(f"an extended header of {entry.size} bytes")
+
+
+def _parse(block: bytes) -> TarEntry:
+    _verify_checksum(block)
+    kind = block[156:157].decode("latin-1")
+    size = _number(block[124:136])
+    if size < 0:
+        raise ValueError("a negative size")
+    prefix, atime, device = _parse_extension(block)
+    name = _string(block[:100])
+    return TarEntry(
+        name=prefix + b"/" + name if prefix else name,
+        kind=kind,
+        mode=_number(block[100:108]),
+        uid=_number(block[108:116]),
+        gid=_number(block[116:124]),
+        size=size,
+        stored=0 if kind in _WITHOUT_CONTENT else size,
+        mtime_ns=_number(block[136:148]) * 1_000_000_000,
+        atime_ns=None if atime is None else atime * 1_000_000_000,
+        linkname=_string(block[157:257]),
+        major=device[0],
+        minor=device[1],
+    )
+
+
+def _parse_extension(block: bytes) -> Tuple[bytes, Optional[int], Tuple[int, int]]:
+    """Prefix of the name, access time in seconds and device number, where the format has them."""
+    magic = block[257:265]
+    is_gnu = magic == b"ustar  \0"
+    if not is_gnu and magic[:6] != b"ustar\0":
+        return b"", None, (0, 0)
+    device = (_number(block[329:337]), _number(block[337:345]))
+    if is_gnu:
+        try:
+            _number(block[357:369])
+            return b"", _number(block[345:357]) if block[345] else None, device
+        except ValueError:
+            # Go before 1.8 wrote a prefix where GNU has its times.
+            prefix = _string(block[345:500])
+            return (b"" if any(byte >= 0x80 for byte in prefix) else prefix), None, device
+    if block[508:512] == b"tar\0":
+        return _string(block[345:476]), _number(block[476:488]), device
+    return _string(block[345:500]), None, device
+
+
+def _verify_checksum(block: bytes) -> None:
+    wanted = _octal(block[148:156])
+    counted = block[:148] + b" " * 8 + block[156:]
+    unsigned = sum(counted)
+    if wanted != unsigned and wanted != unsigned - 256 * sum(byte >= 0x80 for byte in counted):
+        raise ValueError("the checksum does not match")
+
+
+def _merge(entry: TarEntry, records: Records, long_name: bytes, long_link: bytes) -> TarEntry:
+    changes = _changes(records)
+    if long_name:
+        changes["name"] = long_name
+    if long_link:
+        changes["linkname"] = long_link
+    if entry.kind == _GNU_SPARSE:
+        raise ValueError("an old GNU sparse file")
+    if entry.kind == "\0":
+        is_directory = changes.get("name", entry.name).endswith(b"/")
+        changes["kind"] = DIR if is_directory else FILE
+    kind, size = changes.get("kind", entry.kind), changes.get("size", entry.size)
+    if size < 0:
+        raise ValueError("a negative size")
+    changes["stored"] = 0 if kind in _WITHOUT_CONTENT else size
+    if _is_sparse(records):
+        if kind in _WITHOUT_CONTENT:
+            raise ValueError("a sparse link or directory")
+        changes["name"] = records.get(b"GNU.sparse.name") or changes.get("name", entry.name)
+        real = records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize")
+        changes["size"] = _integer(real) if real else size
+    return replace(entry, **changes)
+
+
+def _changes(records: Records) -> Dict[str, Any]:
+    changes: Dict[str, Any] = {}
+    xattrs: Dict[str, bytes] = {}
+    for key, value in records.items():
+        if not value:
+            continue
+        if key == b"path":
+            changes["name"] = value
+        elif key == b"linkpath":
+            changes["linkname"] = value
+        elif key in (b"uid", b"gid", b"size"):
+            changes[key.decode()] = _integer(value)
+        elif key in (b"mtime", b"atime"):
+            changes[key.decode() + "_ns"] = _time_ns(value)
+        elif key.startswith(_XATTR):
+            xattrs[key[len(_XATTR) :].decode()] = value
+    if xattrs:
+        changes["xattrs"] = xattrs
+    return changes
+
+
+def _is_sparse(records: Records) -> bool:
+    version = (records.get(b"GNU.sparse.major", b""), records.get(b"GNU.sparse.minor", b""))
+    if any(version):
+        return version in _SPARSE_VERSIONS
+    return bool(records.get(b"GNU.sparse.map")) or b"GNU.sparse.offset" in records
+
+
+def _parse_records(body: bytes) -> Records:
+    records: Records = {}
+    at = 0
+    while at < len(body):
+        space = body.find(b" ", at, at + 20)
+        length = _integer(body[at:space]) if space > 0 else 0
+        end = at + length
+        if length < 5 or end > len(body) or body[end - 1 : end] != b"\n":
+            raise ValueError("a damaged PAX record")
+        key, equals, value = body[space + 1 : end - 1].partition(b"=")
+        if not (key and equals) or b"\0" in (value if key in _STRINGS else key):
+            raise ValueError("a PAX record with a forbidden name or value")
+        records[key] = value
+        at = end
+    return records
+
+
+def _string(data: bytes) -> bytes:
+    return data.partition(b"\0")[0]
+
+
+def _number(data: bytes) -> int:
+    if not data[0] & 0x80:
+        return _octal(data)
+    # GNU's base 256: two's complement, big endian, in all bits but the first.
+    bits = 8 * len(data) - 1
+    value = int.from_bytes(data, "big") & ((1 << bits) - 1)
+    if value >> (bits - 1):
+        value -= 1 << bits
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
+def _octal(data: bytes) -> int:
+    digits = _string(data.strip(b" \0"))
+    if digits and not digits.isdigit():
+        raise ValueError(f"{digits!r} is not an octal number")
+    return int(digits or b"0", 8)
+
+
+def _integer(text: bytes) -> int:
+    if not _INTEGER.fullmatch(text) or len(text) > 20:
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return int(text)
+
+
+def _time_ns(text: bytes) -> int:
+    match = _TIME.fullmatch(text)
+    if not match or len(match.group(1)) > 20:
+        raise ValueError(f"{text[:40]!r} is not a time")
+    seconds, fraction = int(match.group(1)), int((match.group(2) or b"").ljust(9, b"0")[:9])
+    sign = -1 if text.startswith(b"-") else 1
+    return seconds * 1_000_000_000 + sign * fraction
