@@ -1,0 +1,1 @@
+"""Directory trees: scanning, merging, comparing, copying; no knowledge of layers' meaning."""

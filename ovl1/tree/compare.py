@@ -1,0 +1,174 @@
+"""When two entries are the same, and where two views differ.
+
+Identity first: the same inode is the same entry, and nothing is read. Otherwise metadata decides
+(type, permissions, owner, device, size, modification time to the nanosecond, extended attributes,
+link target), and only when all of that agrees the bytes are compared. Not compared: access and
+change times, and overlayfs' own bookkeeping attributes, which no mount shows.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Dict, Iterator, List, NamedTuple, Optional
+
+from ovl1.linux import xattrs
+from ovl1.linux.beneath import DIR, Directory
+from ovl1.tree.view import PRIVATE_PREFIX, Cursor, Found, Parts, StackView
+
+_CHUNK = 1 << 18
+
+
+def visible_xattrs(attributes: xattrs.Xattrs) -> xattrs.Xattrs:
+    """The attributes that a mount shows: all but overlayfs' own."""
+    return {
+        name: value for name, value in attributes.items() if not name.startswith(PRIVATE_PREFIX)
+    }
+
+
+def directory_differences(mine: Directory, theirs: Directory) -> List[str]:
+    """In which metadata two directories differ; empty if in none."""
+    a, b = mine.stat(), theirs.stat()
+    found = _status_differences(a, b)
+    if visible_xattrs(xattrs.read_fd(mine.fd)) != visible_xattrs(xattrs.read_fd(theirs.fd)):
+        found.append("extended attributes")
+    return found
+
+
+def entry_differences(
+    mine: Directory, theirs: Directory, name: bytes, *, content: bool = True
+) -> List[str]:
+    """In what the non-directories `name` of two directories differ; empty if in nothing."""
+    a, b = mine.lstat(name), theirs.lstat(name)
+    if os.path.samestat(a, b):
+        return []
+    if stat.S_IFMT(a.st_mode) != stat.S_IFMT(b.st_mode):
+        return ["type"]
+    found = _status_differences(a, b)
+    if a.st_rdev != b.st_rdev:
+        found.append("device number")
+    if visible_xattrs(xattrs.read_at(mine.fd, name)) != visible_xattrs(
+        xattrs.read_at(theirs.fd, name)
+    ):
+        found.append("extended attributes")
+    if stat.S_ISLNK(a.st_mode) and mine.readlink(name) != theirs.readlink(name):
+        found.append("link target")
+    if stat.S_ISREG(a.st_mode):
+        if a.st_size != b.st_size:
+            found.append("size")
+        elif content and not found and not _same_content(mine, theirs, name):
+            found.append("content")
+    return found
+
+
+def _status_differences(a: os.stat_result, b: os.stat_result) -> List[str]:
+    found = []
+    if stat.S_IMODE(a.st_mode) != stat.S_IMODE(b.st_mode):
+        found.append("mode")
+    if (a.st_uid, a.st_gid) != (b.st_uid, b.st_gid):
+        found.append("owner")
+    if a.st_mtime_ns != b.st_mtime_ns:
+        found.append("modification time")
+    return found
+
+
+def _same_content(mine: Directory, theirs: Directory, name: bytes) -> bool:
+    with mine.reading(name) as a, theirs.reading(name) as b:
+        while True:
+            chunk = os.read(a, _CHUNK)
+            if chunk != os.read(b, _CHUNK):
+                return False
+            if not chunk:
+                return True
+
+
+class Difference(NamedTuple):
+    """A path at which two views disagree."""
+
+    path: Parts
+    what: str
+
+
+def view_differences(
+    old: StackView, new: StackView, *, content: bool = True
+) -> Iterator[Difference]:
+    """Every path at which `new` shows something else than `old`, hard links included.
+
+    Args:
+        content: compare bytes too where the inodes differ; otherwise structure and metadata.
+    """
+    links = _LinkGroups()
+    pending: List[Parts] = [()]
+    with Cursor(old) as mine, Cursor(new) as theirs:
+        while pending:
+            parts = pending.pop()
+            here, there = mine.at(parts), theirs.at(parts)
+            for what in directory_differences(here.top, there.top):
+                yield Difference(parts, what)
+            for name in sorted(here.entries.keys() | there.entries.keys()):
+                path = (*parts, name)
+                found, other = here.entries.get(name), there.entries.get(name)
+                outline = _outline_difference(found, other)
+                if outline or found is None or other is None:
+                    yield Difference(path, outline)
+                elif found.kind == DIR:
+                    pending.append(path)
+                elif found.inode != other.inode:
+                    a, b = here.layer_of(found), there.layer_of(other)
+                    for what in entry_differences(a, b, name, content=content):
+                        yield Difference(path, what)
+                    links.add(path, a.lstat(name), b.lstat(name))
+    yield from links.differences(old, new)
+
+
+def _outline_difference(mine: Optional[Found], theirs: Optional[Found]) -> str:
+    if mine is None:
+        return "only in the new view"
+    if theirs is None:
+        return "missing in the new view"
+    return "" if mine.kind == theirs.kind else "type"
+
+
+class _LinkGroups:
+    """Whether names that share an inode in one view share one in the other, too.
+
+    Only names whose inode differs between the views and that have further names are kept:
+    where both show the same inode there is nothing to ask.
+    """
+
+    def __init__(self) -> None:
+        self._theirs: Dict[int, int] = {}
+        self._mine: Dict[int, int] = {}
+        self._seen: Dict[int, int] = {}
+        self._found: List[Difference] = []
+
+    def add(self, path: Parts, mine: os.stat_result, theirs: os.stat_result) -> None:
+        """Record a name that is another inode in the new view."""
+        if mine.st_nlink == 1 and theirs.st_nlink == 1:
+            return
+        self._seen[mine.st_ino] = self._seen.get(mine.st_ino, 0) + 1
+        if (
+            self._theirs.setdefault(mine.st_ino, theirs.st_ino) != theirs.st_ino
+            or self._mine.setdefault(theirs.st_ino, mine.st_ino) != mine.st_ino
+        ):
+            self._found.append(Difference(path, "hard links"))
+
+    def differences(self, old: StackView, new: StackView) -> Iterator[Difference]:
+        """All names at which the groups differ, those with one foot in each inode included."""
+        yield from self._found
+        if not self._seen:
+            return
+        in_old, in_new = link_counts(old), link_counts(new)
+        for inode, seen in self._seen.items():
+            if not in_old.get(inode, 1) == seen == in_new.get(self._theirs[inode], 1):
+                yield Difference((), f"hard links of inode {inode}")
+
+
+def link_counts(view: StackView) -> Dict[int, int]:
+    """How many names each inode has within a view, for inodes with more than one."""
+    counts: Dict[int, int] = {}
+    for _, here in view.walk():
+        for found in here.entries.values():
+            if found.kind != DIR:
+                counts[found.inode] = counts.get(found.inode, 0) + 1
+    return {inode: count for inode, count in counts.items() if count > 1}
