@@ -1,0 +1,1 @@
+"""One layer tar on one side, a directory tree on the other."""

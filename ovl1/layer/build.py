@@ -1,0 +1,161 @@
+"""Making a layer directory from the events of `ovl1.layer.delta`.
+
+Entries of image layers become further names of the source's inodes, so that no data are copied
+and a name keeps its inode number; where the file system refuses (too many links, another project
+quota, an immutable file) and where the layer will be written to, they become copies. The source is
+only read. Nothing is fsynced here: the caller syncs the whole file system once at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Set, Tuple
+
+from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Entry, Event, Leave, Whiteout
+from ovl1.linux import xattrs
+from ovl1.linux.beneath import Directory
+from ovl1.tree.copy import copy_directory_metadata, copy_entry
+from ovl1.tree.view import OPAQUE, Parts
+
+_NO_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM)
+
+
+@dataclass
+class Built:
+    """What has been made; each count is of directory entries."""
+
+    directories: int = 0
+    for_times: int = 0
+    """Those of the directories that only differ in their modification time."""
+    linked: int = 0
+    copied: int = 0
+    """Entries with an inode of their own."""
+    copied_bytes: int = 0
+    """Disk space that the copied entries take in the source."""
+    relinked: int = 0
+    """Further names of copied inodes."""
+    whiteouts: int = 0
+    absent: int = 0
+    """Names that the tar lists and the view does not show."""
+
+    def __add__(self, other: Built) -> Built:
+        return Built(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
+
+    @property
+    def new_inodes(self) -> int:
+        """Inodes that did not exist before."""
+        return self.directories + self.copied + self.whiteouts
+
+
+def build(events: Iterable[Event], target: Directory, *, own_copy: bool) -> Built:
+    """Apply `events` to the empty directory `target`.
+
+    Args:
+        own_copy: never link to the source's inodes; for layers that something writes to in place.
+    """
+    builder = _Builder(target, own_copy=own_copy)
+    try:
+        for event in events:
+            builder.apply(event)
+    finally:
+        builder.close()
+    return builder.built
+
+
+def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built:
+    """What `build` would make of the same arguments, without making it.
+
+    Args:
+        linked: inode numbers of entries that become links; added to, so that over all layers of a
+            store it is the number of inodes that they keep.
+    """
+    built = Built()
+    copies: Set[int] = set()
+    for event in events:
+        if isinstance(event, Enter):
+            built.directories += 1 if event.name else 0
+            built.for_times += 1 if event.reason == TIME_ONLY else 0
+        elif isinstance(event, Whiteout):
+            built.whiteouts += 1
+        elif isinstance(event, Absent):
+            built.absent += 1
+        elif isinstance(event, Entry):
+            if not own_copy:
+                built.linked += 1
+                linked.add(event.found.inode)
+            elif event.found.inode in copies:
+                built.relinked += 1
+            else:
+                built.copied += 1
+                built.copied_bytes += event.source.lstat(event.name).st_blocks * 512
+                copies.add(event.found.inode)
+    return built
+
+
+class _Builder:
+    def __init__(self, target: Directory, *, own_copy: bool) -> None:
+        self.built = Built()
+        self._target = target
+        self._own_copy = own_copy
+        self._here: List[Directory] = []
+        self._parts: List[bytes] = []
+        self._copies: Dict[int, Tuple[Parts, bytes]] = {}
+
+    def close(self) -> None:
+        while self._here:
+            self._here.pop().close()
+
+    def apply(self, event: Event) -> None:
+        if isinstance(event, Entry):
+            self._entry(event)
+        elif isinstance(event, Enter):
+            self._enter(event)
+        elif isinstance(event, Leave):
+            directory = self._here.pop()
+            with directory:
+                copy_directory_metadata(event.source, directory)
+            if self._parts:
+                self._parts.pop()
+        elif isinstance(event, Whiteout):
+            self._here[-1].mknod(event.name, stat.S_IFCHR, os.makedev(0, 0))
+            self.built.whiteouts += 1
+        elif isinstance(event, Absent):
+            self.built.absent += 1
+
+    def _enter(self, event: Enter) -> None:
+        if not self._here:
+            self._here.append(self._target.descend(()))
+        else:
+            self._here[-1].mkdir(event.name)
+            self._here.append(self._here[-1].child(event.name))
+            self._parts.append(event.name)
+            self.built.directories += 1
+            self.built.for_times += 1 if event.reason == TIME_ONLY else 0
+        if event.opaque:
+            xattrs.set_fd(self._here[-1].fd, OPAQUE, b"y")
+
+    def _entry(self, event: Entry) -> None:
+        here = self._here[-1]
+        if not self._own_copy:
+            try:
+                here.link_from(event.source, event.name, event.name)
+                self.built.linked += 1
+                return
+            except OSError as err:
+                if err.errno not in _NO_LINK:
+                    raise
+        first = self._copies.get(event.found.inode)
+        if first is not None:
+            with self._target.descend(first[0]) as directory:
+                here.link_from(directory, first[1], event.name)
+            self.built.relinked += 1
+            return
+        status = event.source.lstat(event.name)
+        copy_entry(event.source, here, event.name)
+        self.built.copied += 1
+        self.built.copied_bytes += status.st_blocks * 512
+        if status.st_nlink > 1:
+            self._copies[event.found.inode] = (tuple(self._parts), event.name)
