@@ -1,0 +1,160 @@
+"""What each layer of a v1 store becomes in the overlay2 layout: the one place that decides it.
+
+The accountant predicts from it and the migration executes it, so the two cannot disagree. Ids are
+kept: cache-id, mount-id and init-id name the same layers in both layouts, and so the layer store's
+records stay valid as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Set, Tuple
+
+from ovl1.errors import BrokenStore
+from ovl1.formats import tarsplit
+from ovl1.layer.delta import Event, delta
+from ovl1.layer.listing import Listed, listing
+from ovl1.linux.beneath import Directory
+from ovl1.model import LayerId
+from ovl1.store.store import Store
+from ovl1.store.trees import LEFTOVER
+from ovl1.tree.view import StackView
+
+IMAGE, INIT, CONTAINER, SNAPSHOT = "image", "init", "container", "buildkit"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One layer and how it is made anew."""
+
+    layer_id: LayerId
+    kind: str
+    """`IMAGE`, `INIT`, `CONTAINER`, or `SNAPSHOT`, which only BuildKit's own records name."""
+    of: str
+    """The image layer's chain id, the container's id, or the layer's own id."""
+    lowers: Tuple[LayerId, ...]
+    """All layers below, nearest first."""
+    tar_split: Optional[Path]
+    has_children: bool = False
+
+    @property
+    def parent(self) -> Optional[LayerId]:
+        """The layer that it is compared with."""
+        return self.lowers[0] if self.lowers else None
+
+    @property
+    def own_copy(self) -> bool:
+        """Whether something will write into the layer, so that it must share no inode."""
+        return self.kind != IMAGE
+
+
+def conversions(store: Store) -> List[Conversion]:
+    """Every layer of the store that can be converted, parents before their children.
+
+    Layers that nothing refers to are left out, save BuildKit's: its cache refers to them in a
+    database of its own.
+
+    Raises:
+        BrokenStore: a container's image layer is missing.
+    """
+    found = _images(store)
+    by_chain = {conversion.of: conversion for conversion in found}
+    found += _containers(store, by_chain)
+    found += _snapshots(store, {conversion.layer_id: conversion for conversion in found})
+    parents: Set[LayerId] = {c.parent for c in found if c.parent is not None}
+    return [replace(c, has_children=c.layer_id in parents) for c in found]
+
+
+def _images(store: Store) -> List[Conversion]:
+    found = []
+    for record in store.layers.values():
+        chain = store.parts.layers.chain(record.chain_id)
+        lowers = tuple(below.cache_id for below in chain[1:])
+        found.append(Conversion(record.cache_id, IMAGE, record.chain_id, lowers, record.tar_split))
+    return sorted(found, key=lambda conversion: (len(conversion.lowers), conversion.layer_id))
+
+
+def _containers(store: Store, by_chain: Dict[str, Conversion]) -> Iterator[Conversion]:
+    for container_id, mount in sorted(store.mounts.items()):
+        lowers: Tuple[LayerId, ...] = ()
+        if mount.parent is not None:
+            image = by_chain.get(mount.parent)
+            if image is None:
+                raise BrokenStore(
+                    f"container {container_id[:12]} stands on layer {mount.parent.short}, "
+                    "which is missing",
+                    resolution="Remove the container.",
+                )
+            lowers = (image.layer_id, *image.lowers)
+        if mount.init_id is not None:
+            yield Conversion(mount.init_id, INIT, container_id, lowers, None)
+            lowers = (mount.init_id, *lowers)
+        yield Conversion(mount.mount_id, CONTAINER, container_id, lowers, None)
+
+
+def _snapshots(store: Store, known: Dict[LayerId, Conversion]) -> Iterator[Conversion]:
+    trees = [tree for tree in store.orphans() if tree.is_buildkit and tree.kind != LEFTOVER]
+    for tree in sorted(trees, key=lambda tree: (tree.lower is not None, tree.name)):
+        lowers: Tuple[LayerId, ...] = ()
+        if tree.lower is not None:
+            if tree.lower not in known:
+                continue
+            below = known[tree.lower]
+            lowers = (below.layer_id, *below.lowers)
+        made = Conversion(tree.layer_id, SNAPSHOT, tree.layer_id, lowers, None)
+        known[made.layer_id] = made
+        yield made
+
+
+def open_view(store: Store, layer_id: LayerId) -> StackView:
+    """The merged view of a layer of a store in either layout.
+
+    Raises:
+        BrokenStore: there is no such layer, or a directory of it is missing.
+    """
+    tree = store.trees.get(layer_id)
+    if tree is None:
+        raise BrokenStore(
+            f"layer {layer_id.short} has no directory {store.layout.layer(layer_id)}",
+            resolution="Restore it from a backup, or remove the image or container.",
+        )
+    layers: List[Directory] = []
+    try:
+        layers.extend(Directory.open(path) for path in tree.paths(store.layout))
+    except OSError as err:
+        for layer in layers:
+            layer.close()
+        raise BrokenStore(
+            f"layer {layer_id.short} is not whole: {err.strerror}", details=str(err.filename)
+        ) from err
+    return StackView(layers)
+
+
+def read_listing(conversion: Conversion) -> Optional[Listed]:
+    """What the layer's tar lists; None where that is not recorded.
+
+    Raises:
+        LayerError: the record is damaged, or the tar has names that no layer may have.
+    """
+    if conversion.tar_split is None:
+        return None
+    with open(conversion.tar_split, "rb") as file:
+        return listing(tarsplit.headers(tarsplit.read(file)))
+
+
+def content(
+    store: Store, conversion: Conversion, *, keep_directory_times: bool = True
+) -> Iterator[Event]:
+    """What the layer's ``diff`` must hold; see `ovl1.layer.delta`.
+
+    Raises:
+        BrokenStore, LayerError: a source is missing or cannot be represented.
+    """
+    listed = read_listing(conversion)
+    with open_view(store, conversion.layer_id) as new:
+        if conversion.parent is None:
+            yield from delta(new, None, listed, keep_directory_times=keep_directory_times)
+            return
+        with open_view(store, conversion.parent) as old:
+            yield from delta(new, old, listed, keep_directory_times=keep_directory_times)
