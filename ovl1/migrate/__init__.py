@@ -1,0 +1,1 @@
+"""From the overlay layout to overlay2: planned, journalled, proved, and undone on request."""

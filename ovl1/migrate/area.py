@@ -1,0 +1,70 @@
+"""Where a migration keeps its things in the data-root, so that Docker sees none of it.
+
+::
+
+    .ovl1/journal           what was planned and what has been done
+    .ovl1/new/overlay2      the layers while they are made
+    .ovl1/new/image/overlay2
+    .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
+    overlay.ovl1-old        the old layers, once the new ones are in place
+    image/overlay.ovl1-old  the old metadata
+
+A migration is in progress, or finished and not yet purged, exactly if the journal exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovl1.model import ContainerId
+from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
+
+OLD_DRIVER = OVERLAY + ".ovl1-old"
+"""A name that no Docker engine takes for a storage driver's."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """The paths of a migration in `data_root`, which holds no symbolic link."""
+
+    data_root: Path
+
+    @property
+    def home(self) -> Path:
+        """The directory for everything that is neither old nor new store."""
+        return self.data_root / ".ovl1"
+
+    @property
+    def journal(self) -> Path:
+        """The journal; see `ovl1.migrate.journal`."""
+        return self.home / "journal"
+
+    @property
+    def configs(self) -> Path:
+        """The containers' configurations as they were."""
+        return self.home / "configs"
+
+    def config(self, container_id: ContainerId) -> Path:
+        """One container's configuration as it was."""
+        return self.configs / container_id
+
+    @property
+    def source(self) -> Layout:
+        """The store to be converted, as Docker left it."""
+        return Layout(self.data_root, OVERLAY)
+
+    @property
+    def staged(self) -> Layout:
+        """The new store while it is made."""
+        return Layout(self.home / "new", OVERLAY2)
+
+    @property
+    def target(self) -> Layout:
+        """The new store in place."""
+        return Layout(self.data_root, OVERLAY2)
+
+    @property
+    def old(self) -> Layout:
+        """The converted store, out of Docker's sight."""
+        return Layout(self.data_root, OLD_DRIVER)

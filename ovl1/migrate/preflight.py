@@ -1,0 +1,157 @@
+"""What must hold before a migration may begin; a refusal says what to do, and touches nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import List
+
+from ovl1.driver.cost import cost_of
+from ovl1.driver.overlay2 import MAX_LOWERS
+from ovl1.errors import BrokenStore, NotPossibleHere, Refused
+from ovl1.linux.probe import probe
+from ovl1.linux.procs import users_of
+from ovl1.migrate.journal import Journal
+from ovl1.migrate.plan import Plan
+from ovl1.store.store import Store
+
+_SPARE_INODES = 100
+_SPARE_BYTES = 16 << 20
+_MAX_SHOWN = 10
+_NEEDED = ("hardlinks", "trusted_xattr", "mknod")
+
+
+def refuse_if_used(data_root: Path) -> None:
+    """Nobody else may work on the store.
+
+    Raises:
+        Refused: a daemon, a process or a mount uses it; names them.
+    """
+    users = users_of(data_root)
+    if users:
+        listed = [f"process {user.pid} ({user.command}) {user.what}" for user in users]
+        raise Refused(
+            f"{data_root} is in use",
+            details=_listed(listed),
+            resolution="Stop Docker (systemctl stop docker.socket docker), unmount what is still "
+            "mounted below, then run this again.",
+        )
+
+
+def refuse_if_in_progress(data_root: Path, journal_path: Path) -> None:
+    """There may be no other migration.
+
+    Raises:
+        Refused: there is one; says in which state.
+    """
+    journal = Journal.read(journal_path)
+    if journal is not None:
+        raise Refused(
+            f"{data_root} already has a migration: {journal.words}",
+            resolution="`ovl1 migrate rollback` takes it back; if it is finished and verified, "
+            "`ovl1 migrate purge` deletes the old store.",
+        )
+
+
+def check_store(store: Store) -> None:
+    """The store must be whole.
+
+    Raises:
+        BrokenStore: lists what is broken.
+    """
+    if store.errors:
+        problems = [
+            f"{problem.where}: {problem.what}. {problem.resolution}" for problem in store.errors
+        ]
+        raise BrokenStore(
+            f"the store has {len(problems)} broken part(s); it must be whole to be migrated"
+            if len(problems) > 1
+            else "the store has a broken part; it must be whole to be migrated",
+            details=_listed(problems),
+            resolution="Mend or remove what is broken with the Docker version that wrote the "
+            "store, then run this again. Nothing was changed.",
+        )
+
+
+def check_plan(store: Store, plan: Plan) -> None:
+    """The new store must be possible, here.
+
+    Raises:
+        Refused: names are taken, a chain is too long, a directory is mounted by itself.
+        NotPossibleHere: inodes, space or an ability of the file system are missing.
+    """
+    area = plan.area
+    for path in (area.target.home, area.target.image, area.old.home, area.old.image, area.home):
+        if os.path.lexists(path):
+            raise Refused(
+                f"{path} exists already",
+                details="The data-root holds a store of both drivers, or what is left of one.",
+                resolution="Move it away if it is not needed: Docker refuses to start with both.",
+            )
+    long = [c for c in plan.layers if len(c.lowers) > MAX_LOWERS]
+    if long:
+        raise Refused(
+            f"{len(long)} layer(s) have more than {MAX_LOWERS} layers below them",
+            details=_listed([f"{c.kind} {c.of}: {len(c.lowers)}" for c in long]),
+            resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
+            "runs the overlay driver (docker export | docker import).",
+        )
+    _check_one_file_system(area.source.home, area.data_root)
+    _check_abilities(area.data_root)
+    _check_room(store, plan)
+
+
+def _check_one_file_system(home: Path, data_root: Path) -> None:
+    mount_point = home.stat().st_dev != data_root.stat().st_dev or os.path.ismount(home)
+    if home.is_symlink() or mount_point:
+        raise Refused(
+            f"{home} is on a file system of its own",
+            details="It must be renamed and hardlinked within the data-root's file system.",
+            resolution="Mount that file system on the data-root instead, with everything in it.",
+        )
+
+
+def _check_abilities(data_root: Path) -> None:
+    # The probe's scratch directory would change the data-root's modification time.
+    times = data_root.stat()
+    abilities = probe(data_root)
+    os.utime(data_root, ns=(times.st_atime_ns, times.st_mtime_ns))
+    missing = [f"{name}: {abilities[name].reason}" for name in _NEEDED if not abilities[name].works]
+    if missing:
+        raise NotPossibleHere(
+            "this file system or this user lacks what overlay2 layers need",
+            details=_listed(missing),
+            resolution="Run as root, on a file system such as ext4 or xfs.",
+        )
+
+
+def _check_room(store: Store, plan: Plan) -> None:
+    system = os.statvfs(plan.data_root)
+    used = system.f_files - system.f_ffree
+    free_bytes = system.f_bavail * system.f_frsize
+    used_bytes = (system.f_blocks - system.f_bfree) * system.f_frsize
+    # No layer can need more than what all of them have now: then there is nothing to count.
+    if (not system.f_files or system.f_ffree > used) and free_bytes > used_bytes:
+        return
+    cost = cost_of(store, plan.layers, keep_directory_times=plan.keep_directory_times)
+    need = cost.new_inodes + _SPARE_INODES + sum(1 for _ in plan.area.source.image.rglob("*"))
+    if system.f_files and need > system.f_ffree:
+        raise NotPossibleHere(
+            f"{need} free inodes are needed, {system.f_ffree} are left",
+            resolution="Remove images or containers that are no longer needed; `ovl1 inodes "
+            "report` shows which have the most.",
+        )
+    # A directory takes at least a block.
+    bytes_needed = cost.built.copied_bytes + cost.new_inodes * system.f_frsize + _SPARE_BYTES
+    if bytes_needed > free_bytes:
+        raise NotPossibleHere(
+            f"{bytes_needed} free bytes are needed, {free_bytes} are left",
+            resolution="Free some space on the file system.",
+        )
+
+
+def _listed(lines: List[str]) -> str:
+    shown = lines[:_MAX_SHOWN]
+    if len(lines) > _MAX_SHOWN:
+        shown.append(f"... and {len(lines) - _MAX_SHOWN} more")
+    return "\n".join(shown)

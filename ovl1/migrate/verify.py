@@ -1,0 +1,110 @@
+"""The proof that a new store shows what the old one showed.
+
+For every layer and container the two merged views are compared, name by name; and for every image
+layer the original tar is put together again from the new store and hashed to its DiffID. A layer
+whose tar could not be re-assembled before either (AUFS leftovers in old images) is told, and does
+not count against the new store.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import List, Sequence
+
+from ovl1.driver.convert import IMAGE, Conversion, open_view
+from ovl1.formats import tarsplit
+from ovl1.layer.export import Problem, ViewContents, check
+from ovl1.model import DiffId, Progress, no_progress
+from ovl1.store.store import Store
+from ovl1.tree.compare import Difference, view_differences
+from ovl1.tree.view import Cursor
+
+_MAX_SHOWN = 20
+
+
+@dataclass
+class Verification:
+    """What was checked, and what was found."""
+
+    views: int = 0
+    """Layers and containers whose views were compared."""
+    diff_ids: int = 0
+    """Image layers whose tar hashes to its DiffID."""
+    differences: List[str] = field(default_factory=list)
+    """What speaks against the new store."""
+    notes: List[str] = field(default_factory=list)
+    """What was not provable, but no better before."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the new store."""
+        return not self.differences
+
+
+def verify_stores(
+    old: Store,
+    new: Store,
+    layers: Sequence[Conversion],
+    *,
+    keep_directory_times: bool = True,
+    progress: Progress = no_progress,
+) -> Verification:
+    """Compare every layer of `layers` in both stores; reads all contents of image layers once.
+
+    Raises:
+        BrokenStore: a layer is missing in one of the stores.
+    """
+    result = Verification()
+    records = {record.cache_id: record.diff_id for record in old.layers.values()}
+    for problem in new.parts.trees.problems:
+        if problem.is_error:
+            result.differences.append(f"{problem.where}: {problem.what}")
+    for number, layer in enumerate(layers):
+        progress("verifying", number, len(layers))
+        _compare_views(old, new, layer, result, keep_directory_times=keep_directory_times)
+        if layer.kind == IMAGE and layer.tar_split is not None:
+            _compare_tars(old, new, layer, records[layer.layer_id], result)
+    progress("verifying", len(layers), len(layers))
+    return result
+
+
+def _compare_views(
+    old: Store, new: Store, layer: Conversion, result: Verification, *, keep_directory_times: bool
+) -> None:
+    with open_view(old, layer.layer_id) as before, open_view(new, layer.layer_id) as after:
+        found = (
+            difference
+            for difference in view_differences(before, after)
+            if keep_directory_times or difference.what != "modification time"
+        )
+        shown = [_told(layer, difference) for difference in itertools.islice(found, _MAX_SHOWN)]
+    result.differences += shown
+    result.views += 1
+
+
+def _compare_tars(
+    old: Store, new: Store, layer: Conversion, expected: DiffId, result: Verification
+) -> None:
+    problems = _tar_problems(new, layer, expected)
+    if not problems:
+        result.diff_ids += 1
+    elif problems == _tar_problems(old, layer, expected):
+        result.notes += [
+            f"layer {layer.of}: {problem.brief} (already so in the old store)"
+            for problem in problems
+        ]
+    else:
+        result.differences += [f"layer {layer.of}: {problem.brief}" for problem in problems]
+
+
+def _tar_problems(store: Store, layer: Conversion, expected: DiffId) -> List[Problem]:
+    assert layer.tar_split is not None
+    view = open_view(store, layer.layer_id)
+    with view, Cursor(view) as cursor, open(layer.tar_split, "rb") as file:
+        return check(tarsplit.read(file), ViewContents(cursor), expected)
+
+
+def _told(layer: Conversion, difference: Difference) -> str:
+    path = b"/" + b"/".join(difference.path)
+    return f"{layer.kind} {layer.of}: {path.decode('utf-8', 'backslashreplace')}: {difference.what}"
