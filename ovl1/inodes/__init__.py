@@ -1,0 +1,1 @@
+"""The accountant: where a store's inodes went."""
