@@ -65,9 +65,9 @@ def plan(context: Context, *, directory_times: str) -> None:
         output.print_json(_plan_values(made, cost))
         return
     output.print_fields(_plan_fields(made, cost))
-    if cost.built.for_times and directory_times == "keep":
+    if cost.for_times and directory_times == "keep":
         output.remark(
-            f"{cost.built.for_times} of the new directories only keep a time that Docker "
+            f"{cost.for_times} of the new directories only keep a time that Docker "
             "made up when it unpacked; --directory-times=image leaves them out."
         )
     if context.verbosity > 0:
@@ -200,7 +200,7 @@ def _plan_values(made: Plan, cost: Cost) -> Dict[str, Any]:
         "inodes": {
             "needed_now": cost.new_inodes,
             "after_purge": cost.final_inodes,
-            "for_directory_times": cost.built.for_times,
+            "for_directory_times": cost.for_times,
         },
         "bytes_copied": cost.built.copied_bytes,
     }

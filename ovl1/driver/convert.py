@@ -148,13 +148,17 @@ def content(
 ) -> Iterator[Event]:
     """What the layer's ``diff`` must hold; see `ovl1.layer.delta`.
 
+    Args:
+        keep_directory_times: for image layers; a container's own times are always kept.
+
     Raises:
         BrokenStore, LayerError: a source is missing or cannot be represented.
     """
+    keep = keep_directory_times or conversion.kind != IMAGE
     listed = read_listing(conversion)
     with open_view(store, conversion.layer_id) as new:
         if conversion.parent is None:
-            yield from delta(new, None, listed, keep_directory_times=keep_directory_times)
+            yield from delta(new, None, listed, keep_directory_times=keep)
             return
         with open_view(store, conversion.parent) as old:
-            yield from delta(new, old, listed, keep_directory_times=keep_directory_times)
+            yield from delta(new, old, listed, keep_directory_times=keep)

@@ -7,11 +7,12 @@ a link.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Sequence, Set
+from typing import Iterator, List, Sequence, Set
 
-from ovl1.driver.convert import Conversion, content
+from ovl1.driver.convert import IMAGE, Conversion, content
 from ovl1.driver.overlay2 import driver_inodes
 from ovl1.layer.build import Built, count
+from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Event, Leave
 from ovl1.model import Progress, no_progress
 from ovl1.store.store import Store
 
@@ -28,6 +29,8 @@ class Cost:
     """Inodes of layer directories and the driver's own files."""
     kept: int = 0
     """Distinct old inodes that the new layers go on using."""
+    for_times: int = 0
+    """Image layers' directories that are there for nothing but their time (see `delta`)."""
 
     @property
     def new_inodes(self) -> int:
@@ -57,6 +60,8 @@ def cost_of(
     for number, conversion in enumerate(layers):
         progress("comparing layers", number, len(layers))
         events = content(store, conversion, keep_directory_times=keep_directory_times)
+        if conversion.kind == IMAGE:
+            events = _watched(events, cost)
         cost.built += count(events, linked, own_copy=conversion.own_copy)
         cost.driver += driver_inodes(
             has_lowers=bool(conversion.lowers), has_children=conversion.has_children
@@ -64,3 +69,19 @@ def cost_of(
     progress("comparing layers", len(layers), len(layers))
     cost.kept = len(linked)
     return cost
+
+
+def _watched(events: Iterator[Event], cost: Cost) -> Iterator[Event]:
+    """Pass the events on, and count the directories that hold nothing new."""
+    only_time: List[bool] = []
+    for event in events:
+        if isinstance(event, Enter):
+            only_time.append(event.reason == TIME_ONLY)
+        elif isinstance(event, Leave):
+            if only_time.pop():
+                cost.for_times += 1
+            elif only_time:
+                only_time[-1] = False
+        elif not isinstance(event, Absent):
+            only_time[-1] = False
+        yield event

@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Set, Tuple
 
-from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Entry, Event, Leave, Whiteout
+from ovl1.layer.delta import Absent, Enter, Entry, Event, Leave, Whiteout
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
@@ -28,8 +28,6 @@ class Built:
     """What has been made; each count is of directory entries."""
 
     directories: int = 0
-    for_times: int = 0
-    """Those of the directories that only differ in their modification time."""
     linked: int = 0
     copied: int = 0
     """Entries with an inode of their own."""
@@ -77,7 +75,6 @@ def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built
     for event in events:
         if isinstance(event, Enter):
             built.directories += 1 if event.name else 0
-            built.for_times += 1 if event.reason == TIME_ONLY else 0
         elif isinstance(event, Whiteout):
             built.whiteouts += 1
         elif isinstance(event, Absent):
@@ -133,7 +130,6 @@ class _Builder:
             self._here.append(self._here[-1].child(event.name))
             self._parts.append(event.name)
             self.built.directories += 1
-            self.built.for_times += 1 if event.reason == TIME_ONLY else 0
         if event.opaque:
             xattrs.set_fd(self._here[-1].fd, OPAQUE, b"y")
 

@@ -5,6 +5,7 @@
     .ovl1/journal           what was planned and what has been done
     .ovl1/new/overlay2      the layers while they are made
     .ovl1/new/image/overlay2
+    .ovl1/aside             an empty overlay2 store that was in the way
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
     overlay.ovl1-old        the old layers, once the new ones are in place
     image/overlay.ovl1-old  the old metadata
@@ -58,6 +59,11 @@ class Area:
     def staged(self) -> Layout:
         """The new store while it is made."""
         return Layout(self.home / "new", OVERLAY2)
+
+    @property
+    def aside(self) -> Layout:
+        """The place for an empty overlay2 store that a newer Docker had begun here."""
+        return Layout(self.home / "aside", OVERLAY2)
 
     @property
     def target(self) -> Layout:

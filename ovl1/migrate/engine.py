@@ -208,6 +208,8 @@ def _open_area(plan: Plan, journal: Journal, times: Dict[str, List[int]]) -> Non
     plan.area.home.mkdir(0o700)
     journal.add(events.PLANNED, version=events.VERSION, times=times, **plan.record())
     plan.area.configs.mkdir(0o700)
+    for name in plan.aside:
+        (plan.area.aside.data_root / name).parent.mkdir(0o700, parents=True, exist_ok=True)
 
 
 def _verify_staged(store: Store, plan: Plan, progress: Progress) -> Verification:
@@ -252,6 +254,7 @@ def _undo(root: Path, journal: Journal, progress: Progress) -> None:
         containers=tuple(ContainerId.parse(text) for text in journal.plan.get("containers", ())),
         keep_directory_times=True,
         left=(),
+        aside=tuple(journal.plan.get("aside", ())),
     )
     begun = sorted(set(journal.begun()), reverse=True)
     if journal.records and journal.state != events.UNDOING:
@@ -283,7 +286,7 @@ def _refuse_new_layers(area: Area, journal: Journal) -> None:
 
 def _remove_area(area: Area) -> int:
     """Delete everything of the migration's own; the journal last, it tells what is going on."""
-    removed = _remove(area.staged.data_root) + _remove(area.configs)
+    removed = sum(map(_remove, (area.staged.data_root, area.configs, area.aside.data_root)))
     if area.home.is_dir():
         durable.sync_directory(area.home)
     return removed + _remove(area.journal) + _remove(area.home)

@@ -6,6 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -14,8 +15,12 @@ from ovl1.driver.convert import Conversion, conversions
 from ovl1.migrate.area import Area
 from ovl1.migrate.steps import Move, Step, SwitchDriver
 from ovl1.model import ContainerId
-from ovl1.store.layout import OVERLAY, OVERLAY2
+from ovl1.store.layout import LINKS, OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
+
+
+_EMPTY_HOME = {LINKS, "backingFsBlockDev"}
+"""What Docker makes in a new ``overlay2/``; the device node is for quotas."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Plan:
     keep_directory_times: bool
     left: Tuple[str, ...]
     """What is not converted, in words."""
+    aside: Tuple[str, ...] = ()
+    """Directories of an empty overlay2 store that is in the way, below the data-root."""
 
     @property
     def area(self) -> Area:
@@ -51,6 +58,7 @@ class Plan:
             for container in self.containers
         ]
         return [
+            *(Move(area.data_root / name, area.aside.data_root / name) for name in self.aside),
             Move(area.staged.image, area.target.image),
             *switches,
             Move(area.staged.home, area.target.home),
@@ -64,6 +72,7 @@ class Plan:
             "containers": list(self.containers),
             "layers": [conversion.layer_id for conversion in self.layers],
             "keep_directory_times": self.keep_directory_times,
+            "aside": list(self.aside),
         }
 
 
@@ -90,4 +99,20 @@ def make_plan(store: Store, *, keep_directory_times: bool = True) -> Plan:
         containers=tuple(sorted(store.containers)),
         keep_directory_times=keep_directory_times,
         left=tuple(left),
+        aside=_in_the_way(Area(store.layout.data_root).target),
     )
+
+
+def _in_the_way(target: Layout) -> Tuple[str, ...]:
+    """The directories of an overlay2 store without layers and images; none if it has some.
+
+    Docker 24 and later make such a store beside an overlay one, which they do not see.
+    """
+    places = [path for path in (target.home, target.image) if os.path.lexists(path)]
+    holding = (target.links, target.layers, target.mounts, target.image_configs)
+    full = any(path.is_dir() and any(path.iterdir()) for path in holding)
+    if full or any(not path.is_dir() or path.is_symlink() for path in places):
+        return ()
+    if target.home in places and {path.name for path in target.home.iterdir()} - _EMPTY_HOME:
+        return ()
+    return tuple(str(path.relative_to(target.data_root)) for path in places)

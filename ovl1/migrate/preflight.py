@@ -13,6 +13,7 @@ from ovl1.linux.probe import probe
 from ovl1.linux.procs import users_of
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import Plan
+from ovl1.store.layout import OVERLAY, Layout
 from ovl1.store.store import Store
 
 _SPARE_INODES = 100
@@ -25,8 +26,10 @@ def refuse_if_used(data_root: Path) -> None:
     """Nobody else may work on the store.
 
     Raises:
-        Refused: a daemon, a process or a mount uses it; names them.
+        Refused: a daemon, a process or a mount uses it; names them. Or the layers are on a file
+            system of their own, which is a mount, too, but not one to be unmounted.
     """
+    _check_one_file_system(Layout(data_root, OVERLAY).home)
     users = users_of(data_root)
     if users:
         listed = [f"process {user.pid} ({user.command}) {user.what}" for user in users]
@@ -81,8 +84,9 @@ def check_plan(store: Store, plan: Plan) -> None:
         NotPossibleHere: inodes, space or an ability of the file system are missing.
     """
     area = plan.area
+    aside = {area.data_root / name for name in plan.aside}
     for path in (area.target.home, area.target.image, area.old.home, area.old.image, area.home):
-        if os.path.lexists(path):
+        if os.path.lexists(path) and path not in aside:
             raise Refused(
                 f"{path} exists already",
                 details="The data-root holds a store of both drivers, or what is left of one.",
@@ -96,14 +100,15 @@ def check_plan(store: Store, plan: Plan) -> None:
             resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
             "runs the overlay driver (docker export | docker import).",
         )
-    _check_one_file_system(area.source.home, area.data_root)
-    _check_abilities(area.data_root)
+    # Before the abilities: to try them takes some inodes and some space.
     _check_room(store, plan)
+    _check_abilities(area.data_root)
 
 
-def _check_one_file_system(home: Path, data_root: Path) -> None:
-    mount_point = home.stat().st_dev != data_root.stat().st_dev or os.path.ismount(home)
-    if home.is_symlink() or mount_point:
+def _check_one_file_system(home: Path) -> None:
+    # A link is a matter of the store's own checks. A bind mount of the same file system, which
+    # Docker 1.12 to 17.12 made of the directory itself, is to be unmounted, as others.
+    if home.is_dir() and home.lstat().st_dev != home.parent.stat().st_dev:
         raise Refused(
             f"{home} is on a file system of its own",
             details="It must be renamed and hardlinked within the data-root's file system.",
@@ -114,7 +119,7 @@ def _check_one_file_system(home: Path, data_root: Path) -> None:
 def _check_abilities(data_root: Path) -> None:
     # The probe's scratch directory would change the data-root's modification time.
     times = data_root.stat()
-    abilities = probe(data_root)
+    abilities = probe(data_root, _NEEDED)
     os.utime(data_root, ns=(times.st_atime_ns, times.st_mtime_ns))
     missing = [f"{name}: {abilities[name].reason}" for name in _NEEDED if not abilities[name].works]
     if missing:
