@@ -35,7 +35,7 @@ def report(context: Context) -> None:
     """
     store = context.store()
     with phases(context) as progress:
-        made = make_report(store, progress)
+        made = make_report(store, progress=progress)
     if context.as_json:
         output.print_json(values(made))
     else:

@@ -31,8 +31,13 @@ _OWN = {"ext2": 11, "ext3": 11, "ext4": 11, "xfs": 3}
 summary of the realtime section (mkfs.xfs)."""
 
 
-def report(store: Store, progress: Progress = no_progress) -> Report:
+def report(
+    store: Store, *, keep_directory_times: bool = True, progress: Progress = no_progress
+) -> Report:
     """Count every inode of the store's data-root.
+
+    Args:
+        keep_directory_times: as the migration that is predicted would be told to.
 
     Raises:
         OSError: a directory cannot be read.
@@ -41,7 +46,7 @@ def report(store: Store, progress: Progress = no_progress) -> Report:
     root = store.layout.data_root
     layers, home = _layers(store, scanner, progress)
     others = _others(root, store.layout.driver, scanner)
-    cost, reason = _as_overlay2(store, progress)
+    cost, reason = _as_overlay2(store, keep_directory_times=keep_directory_times, progress=progress)
     uses = {use.name: use for use in layers}
     return Report(
         data_root=root,
@@ -147,13 +152,17 @@ def _sum(uses: Dict[str, LayerUse], names: Iterable[str]) -> int:
     return sum(uses[name].inodes for name in set(names) if name in uses)
 
 
-def _as_overlay2(store: Store, progress: Progress) -> Tuple[Optional[Cost], str]:
+def _as_overlay2(
+    store: Store, *, keep_directory_times: bool, progress: Progress
+) -> Tuple[Optional[Cost], str]:
     if store.layout.driver != OVERLAY:
-        return None, "it is not an overlay store"
+        return None, ""
+    keep = keep_directory_times
     try:
-        return cost_of(store, conversions(store), progress=progress), ""
+        cost = cost_of(store, conversions(store), keep_directory_times=keep, progress=progress)
     except OvlError as error:
         return None, error.brief
+    return cost, ""
 
 
 def _file_system(root: Path) -> FileSystem:

@@ -1,0 +1,109 @@
+"""The accountant against the file system: equal to the inode, before and after a migration."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Iterator, Tuple
+
+import pytest
+
+from ovl1.inodes.attribute import report
+from ovl1.linux.loopback import loop_file_system
+from ovl1.migrate import engine
+from ovl1.model import ImageId
+from ovl1.store.store import Store
+from tests.support.captured import extracted
+
+pytestmark = pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4", "mkfs.xfs")
+
+Captured = Tuple[Path, int]
+"""A data-root that is alone on its file system, and how many inodes that used when empty."""
+
+
+@pytest.fixture(
+    params=[(kind, name) for kind in ("ext4", "xfs") for name in ("v2010-overlay", "v112-overlay")],
+    ids="-".join,
+)
+def captured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Captured]:
+    kind, name = request.param
+    with loop_file_system(kind, tmp_path) as disk:
+        empty = used(disk)
+        yield extracted(name, disk, kind=kind), empty
+
+
+def used(path: Path) -> int:
+    system = os.statvfs(path)
+    return system.f_files - system.f_ffree
+
+
+def used_in_the_end(path: Path, expected: int) -> int:
+    """xfs frees the inodes of removed files a moment later (fs/xfs/xfs_icache.c, inodegc)."""
+    deadline = time.monotonic() + 5
+    while used(path) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return used(path)
+
+
+def plainly_counted(path: Path) -> int:
+    """Distinct inodes by lstat of every name: slow, and nothing to get wrong."""
+    inodes = {path.lstat().st_ino}
+    for directory, subdirectories, files in os.walk(os.fsencode(path)):
+        inodes.update(os.lstat(os.path.join(directory, n)).st_ino for n in subdirectories + files)
+    return len(inodes)
+
+
+def test_every_inode_is_accounted_for(captured: Captured) -> None:
+    data_root, empty = captured
+    told = report(Store.open(data_root))
+    assert told.total == plainly_counted(data_root)
+    assert told.total + empty == used(data_root) == told.file_system.used
+    assert told.file_system.own == empty
+    assert told.elsewhere == 0
+    (data_root.parent / "not Docker's").touch()
+    assert report(Store.open(data_root)).elsewhere == 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_prediction_is_what_a_migration_leaves(captured: Captured, keep: bool) -> None:
+    data_root, empty = captured
+    store = Store.open(data_root)
+    predicted = report(store, keep_directory_times=keep).total_as_overlay2
+    assert predicted is not None
+    engine.run(data_root, keep_directory_times=keep)
+    engine.purge(data_root)
+    assert used_in_the_end(data_root, predicted + empty) - empty == predicted
+    after = report(Store.open(data_root, "overlay2"))
+    assert after.total == predicted
+    assert after.elsewhere == 0
+
+
+def test_layers_images_and_containers_add_up(captured: Captured) -> None:
+    data_root, _ = captured
+    store = Store.open(data_root)
+    told = report(store)
+    assert told.in_layers == plainly_counted(data_root / "overlay")
+    names = {use.name: use for use in told.layers}
+    assert set(names) == set(os.listdir(data_root / "overlay"))
+    for image in told.images:
+        chain = [names[record.cache_id] for record in store.chain(store.images[_image(image.id)])]
+        assert image.inodes == sum(use.inodes for use in chain)
+        assert image.own <= image.inodes
+    assert len(told.containers) == len(store.mounts)
+
+
+def _image(text: str) -> ImageId:
+    return ImageId.parse(text)
+
+
+def test_a_data_root_that_is_the_mount_point(tmp_path: Path) -> None:
+    for kind in ("ext4", "xfs"):
+        with loop_file_system(kind, tmp_path) as disk:
+            extracted("v2010-overlay", disk, kind=kind)
+            for path in (disk / "docker").iterdir():
+                path.rename(disk / path.name)
+            (disk / "docker").rmdir()
+            told = report(Store.open(disk))
+            assert told.elsewhere == 0
+            assert told.total == plainly_counted(disk)
