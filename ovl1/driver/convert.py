@@ -140,7 +140,7 @@ def read_listing(conversion: Conversion) -> Optional[Listed]:
     if conversion.tar_split is None:
         return None
     with open(conversion.tar_split, "rb") as file:
-        return listing(tarsplit.headers(tarsplit.read(file)))
+        return listing(tarsplit.names(file))
 
 
 def content(

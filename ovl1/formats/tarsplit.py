@@ -94,6 +94,29 @@ def read(fileobj: BinaryIO) -> Iterator[Entry]:
         ) from err
 
 
+def names(fileobj: BinaryIO) -> Iterator[bytes]:
+    """The names of the layer's tar, in order: much cheaper than its `headers`.
+
+    Docker 1.8 stored a name that is not UTF-8 with U+FFFD in place of the bytes; only the header
+    has them. So from the first such name on, the headers are read after all.
+
+    Raises:
+        LayerError: as `read` and `headers`.
+    """
+    done = 0
+    for entry in read(fileobj):
+        if isinstance(entry, FileEntry):
+            if _REPLACEMENT in entry.name:
+                break
+            done += 1
+            yield entry.name
+    else:
+        return
+    fileobj.seek(0)
+    for header in itertools.islice(headers(read(fileobj)), done, None):
+        yield header.name
+
+
 def headers(entries: Iterable[Entry]) -> Iterator[TarEntry]:
     """Each entry of the layer's tar, with all that its header says.
 

@@ -13,12 +13,12 @@ symbolic links and specials, and for files only where inodes differ.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Union
 
 from ovl1.layer.listing import Listed
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.tree.compare import directory_differences, entry_differences, link_counts
-from ovl1.tree.view import Found, MergedDir, StackView
+from ovl1.tree.view import Found, MergedDir, StackView, is_whiteout
 
 LISTED = "in the layer's tar"
 ON_THE_WAY = "holds something that is in the layer's tar"
@@ -100,9 +100,7 @@ class _Frame:
         self.opaque = False
         self.reason = DIFFERENT
         self.entered = False
-        names = set(new.entries)
-        if old is not None:
-            names.update(old.entries)
+        names = _may_differ(new, old)
         if listed is not None:
             names.update(listed.children)
         self.todo = iter(sorted(names))
@@ -153,11 +151,7 @@ class _Walk:
         before = frame.old.entries.get(name) if frame.old is not None else None
         listed = frame.listed.get(name) if frame.listed is not None else None
         if found is None:
-            if before is not None or (listed is not None and listed.whiteout):
-                yield from self._enter()
-                yield Whiteout(name, LISTED if listed and listed.whiteout else DIFFERENT)
-            elif listed is not None and listed.is_entry:
-                yield Absent(name)
+            yield from self._hidden(frame, name, before, listed)
         elif found.kind == DIR:
             child = self._directory(frame, name, before, listed)
             if child is not None:
@@ -171,6 +165,20 @@ class _Walk:
             if reason == LISTED or before is None or not self._same(frame, name, found, before):
                 yield from self._enter()
                 yield Entry(name, frame.new.layer_of(found), found, reason)
+
+    def _hidden(
+        self, frame: _Frame, name: bytes, before: Optional[Found], listed: Optional[Listed]
+    ) -> Iterator[Event]:
+        """A name that the view does not show: a whiteout, or a note that the tar lists it."""
+        # An image may hold a device 0:0 as such: unpacked, it hides its name like any whiteout.
+        if listed is not None and (listed.whiteout or _is_hidden_in(frame.new.top, name)):
+            yield from self._enter()
+            yield Whiteout(name, LISTED)
+        elif before is not None:
+            yield from self._enter()
+            yield Whiteout(name, DIFFERENT)
+        elif listed is not None and listed.is_entry:
+            yield Absent(name)
 
     def _directory(
         self, frame: _Frame, name: bytes, before: Optional[Found], listed: Optional[Listed]
@@ -227,3 +235,24 @@ class _Walk:
             views = [view for view in (self._new, self._old) if view is not None]
             self._links = [link_counts(view) for view in views]
         return any(found.inode in links or before.inode in links for links in self._links)
+
+
+def _may_differ(new: MergedDir, old: Optional[MergedDir]) -> Set[bytes]:
+    """Names that need a look: all but those that are one and the same inode on both sides.
+
+    The same single directory shows the same below, too; where several merge, the others may not
+    be the same.
+    """
+    if old is None:
+        return set(new.entries)
+    names = {name for name, _ in new.entries.items() ^ old.entries.items()}
+    if len(new.stack) > 1 or len(old.stack) > 1:
+        names.update(name for name, found in new.entries.items() if len(found.merged) > 1)
+    return names
+
+
+def _is_hidden_in(directory: Directory, name: bytes) -> bool:
+    try:
+        return is_whiteout(directory.lstat(name))
+    except FileNotFoundError:
+        return False

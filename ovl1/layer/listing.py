@@ -1,6 +1,6 @@
 """What a layer's own tar lists, as a tree: the recorded truth about what the layer changed.
 
-Built from the headers that tar-split keeps. A node says whether its path was an entry of the tar,
+Built from the names that tar-split keeps. A node says whether its path was an entry of the tar,
 was whited out, or was made opaque; nodes that are none of these are only on the way to others.
 Memory grows with the layer's entries, not with the image.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Dict, Iterable, Optional, Tuple
 
 from ovl1.formats import whiteouts
-from ovl1.formats.tarheader import CHAR, TarEntry
 
 
 class Listed:
@@ -38,24 +37,19 @@ class Listed:
         return node
 
 
-def listing(entries: Iterable[TarEntry]) -> Listed:
-    """The tree of the names of a layer's tar, in the tar's order.
+def listing(names: Iterable[bytes]) -> Listed:
+    """The tree of the names of a layer's tar.
 
     Raises:
         LayerError: a name that must not be in a layer (see `ovl1.formats.whiteouts`).
     """
     root = Listed()
-    for entry in entries:
-        what = whiteouts.classify(entry.name)
-        if isinstance(what, whiteouts.Whiteout) or _is_whiteout_device(entry):
-            root.add(what.parts).whiteout = True
-        elif isinstance(what, whiteouts.Plain):
+    for name in names:
+        what = whiteouts.classify(name)
+        if isinstance(what, whiteouts.Plain):
             root.add(what.parts).is_entry = True
+        elif isinstance(what, whiteouts.Whiteout):
+            root.add(what.parts).whiteout = True
         elif isinstance(what, whiteouts.Opaque):
             root.add(what.parts).opaque = True
     return root
-
-
-def _is_whiteout_device(entry: TarEntry) -> bool:
-    # A device 0:0 in a tar is unpacked as one, and from then on hides its name.
-    return entry.kind == CHAR and entry.major == entry.minor == 0

@@ -11,6 +11,7 @@ from ovl1.driver.convert import Conversion, content
 from ovl1.layer.build import Built, build
 from ovl1.layer.delta import delta
 from ovl1.linux.beneath import Directory
+from ovl1.linux.workers import in_parallel
 from ovl1.migrate.plan import Plan
 from ovl1.model import Progress
 from ovl1.store.layout import Layout
@@ -31,9 +32,14 @@ def make_store(store: Store, plan: Plan, progress: Progress) -> Built:
     overlay2.create_home(staged, mode=home.st_mode & 0o7777, owner=(home.st_uid, home.st_gid))
     pair = _root_pair(source)
     built = Built()
-    for number, conversion in enumerate(plan.layers):
+
+    def make(conversion: Conversion) -> Built:
+        return _make_layer(store, plan, conversion, pair)
+
+    # A layer is made from the old store alone, so the order does not matter.
+    for number, made in enumerate(in_parallel(make, plan.layers)):
         progress("making layers", number, len(plan.layers))
-        built += _make_layer(store, plan, conversion, pair)
+        built += made
     progress("making layers", len(plan.layers), len(plan.layers))
     _copy_metadata(source, staged)
     return built

@@ -15,6 +15,7 @@ from typing import List, Sequence
 from ovl1.driver.convert import IMAGE, Conversion, open_view
 from ovl1.formats import tarsplit
 from ovl1.layer.export import Problem, ViewContents, check
+from ovl1.linux.workers import in_parallel
 from ovl1.model import DiffId, Progress, no_progress
 from ovl1.store.store import Store
 from ovl1.tree.compare import Difference, view_differences
@@ -36,6 +37,14 @@ class Verification:
     notes: List[str] = field(default_factory=list)
     """What was not provable, but no better before."""
 
+    def __add__(self, other: Verification) -> Verification:
+        return Verification(
+            self.views + other.views,
+            self.diff_ids + other.diff_ids,
+            self.differences + other.differences,
+            self.notes + other.notes,
+        )
+
     @property
     def passed(self) -> bool:
         """Whether nothing speaks against the new store."""
@@ -55,16 +64,25 @@ def verify_stores(
     Raises:
         BrokenStore: a layer is missing in one of the stores.
     """
-    result = Verification()
     records = {record.cache_id: record.diff_id for record in old.layers.values()}
-    for problem in new.parts.trees.problems:
-        if problem.is_error:
-            result.differences.append(f"{problem.where}: {problem.what}")
-    for number, layer in enumerate(layers):
-        progress("verifying", number, len(layers))
+
+    def check_layer(layer: Conversion) -> Verification:
+        result = Verification()
         _compare_views(old, new, layer, result, keep_directory_times=keep_directory_times)
         if layer.kind == IMAGE and layer.tar_split is not None:
             _compare_tars(old, new, layer, records[layer.layer_id], result)
+        return result
+
+    result = Verification(
+        differences=[
+            f"{problem.where}: {problem.what}"
+            for problem in new.parts.trees.problems
+            if problem.is_error
+        ]
+    )
+    for number, checked in enumerate(in_parallel(check_layer, layers)):
+        progress("verifying", number, len(layers))
+        result += checked
     progress("verifying", len(layers), len(layers))
     return result
 

@@ -8,6 +8,7 @@ change times, and overlayfs' own bookkeeping attributes, which no mount shows.
 
 from __future__ import annotations
 
+import array
 import os
 import stat
 from typing import Dict, Iterator, List, NamedTuple, Optional
@@ -113,12 +114,14 @@ def view_differences(
                     yield Difference(path, outline)
                 elif found.kind == DIR:
                     pending.append(path)
-                elif found.inode != other.inode:
+                elif found.inode == other.inode:
+                    links.add_same(found.inode)
+                else:
                     a, b = here.layer_of(found), there.layer_of(other)
                     for what in entry_differences(a, b, name, content=content):
                         yield Difference(path, what)
-                    links.add(path, a.lstat(name), b.lstat(name))
-    yield from links.differences(old, new)
+                    links.add(path, found.inode, other.inode)
+    yield from links.differences()
 
 
 def _outline_difference(mine: Optional[Found], theirs: Optional[Found]) -> str:
@@ -132,36 +135,35 @@ def _outline_difference(mine: Optional[Found], theirs: Optional[Found]) -> str:
 class _LinkGroups:
     """Whether names that share an inode in one view share one in the other, too.
 
-    Only names whose inode differs between the views and that have further names are kept:
-    where both show the same inode there is nothing to ask.
+    Names whose inode is the same in both views can only be at odds with names whose inode is not:
+    of the former a number is kept, of the latter the pair.
     """
 
     def __init__(self) -> None:
+        self._same = array.array("Q")
         self._theirs: Dict[int, int] = {}
         self._mine: Dict[int, int] = {}
-        self._seen: Dict[int, int] = {}
         self._found: List[Difference] = []
 
-    def add(self, path: Parts, mine: os.stat_result, theirs: os.stat_result) -> None:
+    def add_same(self, inode: int) -> None:
+        """Record a name that is this inode in both views."""
+        self._same.append(inode)
+
+    def add(self, path: Parts, mine: int, theirs: int) -> None:
         """Record a name that is another inode in the new view."""
-        if mine.st_nlink == 1 and theirs.st_nlink == 1:
-            return
-        self._seen[mine.st_ino] = self._seen.get(mine.st_ino, 0) + 1
         if (
-            self._theirs.setdefault(mine.st_ino, theirs.st_ino) != theirs.st_ino
-            or self._mine.setdefault(theirs.st_ino, mine.st_ino) != mine.st_ino
+            self._theirs.setdefault(mine, theirs) != theirs
+            or self._mine.setdefault(theirs, mine) != mine
         ):
             self._found.append(Difference(path, "hard links"))
 
-    def differences(self, old: StackView, new: StackView) -> Iterator[Difference]:
+    def differences(self) -> Iterator[Difference]:
         """All names at which the groups differ, those with one foot in each inode included."""
         yield from self._found
-        if not self._seen:
-            return
-        in_old, in_new = link_counts(old), link_counts(new)
-        for inode, seen in self._seen.items():
-            if not in_old.get(inode, 1) == seen == in_new.get(self._theirs[inode], 1):
-                yield Difference((), f"hard links of inode {inode}")
+        if self._theirs:
+            for inode in set(self._same):
+                if inode in self._theirs or inode in self._mine:
+                    yield Difference((), f"hard links of inode {inode}")
 
 
 def link_counts(view: StackView) -> Dict[int, int]:

@@ -39,6 +39,8 @@ PRIVATE_PREFIX = "trusted.overlay."
 
 Parts = Tuple[bytes, ...]
 
+_HERE, _NOWHERE = (0,), ()
+
 
 class Found(NamedTuple):
     """A name in a merged directory, and the topmost layer that has it."""
@@ -263,6 +265,8 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 
 def _merge(stack: Sequence[Directory]) -> Dict[bytes, Found]:
+    if len(stack) == 1:
+        return _single(stack[0])
     shown: Dict[bytes, Found] = {}
     hidden = set()
     merging: Dict[bytes, List[int]] = {}
@@ -287,3 +291,12 @@ def _merge(stack: Sequence[Directory]) -> Dict[bytes, Found]:
     for name, depths in merging.items():
         shown[name] = shown[name]._replace(merged=tuple(depths))
     return shown
+
+
+def _single(directory: Directory) -> Dict[bytes, Found]:
+    """What `_merge` gives for one directory, which most are."""
+    return {
+        name: Found(kind, inode, 0, _HERE if kind == DIR else _NOWHERE)
+        for name, inode, kind in directory.names()
+        if kind != SPECIAL or not is_whiteout(directory.lstat(name))
+    }

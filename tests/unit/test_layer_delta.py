@@ -10,7 +10,6 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import pytest
 
 from ovl1.errors import LayerError
-from ovl1.formats.tarheader import CHAR, DIR, FILE, TarEntry
 from ovl1.layer.build import Built, build, count
 from ovl1.layer.delta import (
     DIFFERENT,
@@ -71,11 +70,6 @@ def told(events: Sequence[Event]) -> List[str]:
 def _mark(event: Event) -> str:
     reasons = {LISTED: "listed", ON_THE_WAY: "way", DIFFERENT: "differs", TIME_ONLY: "time"}
     return reasons[getattr(event, "reason", DIFFERENT)]
-
-
-def entry(name: str) -> TarEntry:
-    kind = DIR if name.endswith("/") else FILE
-    return TarEntry(name.encode(), kind, mode=0o644)
 
 
 BASE: Tree = {"a/x": "1", "a/y": "2", "b/z/w": "3", "f": "4"}
@@ -165,7 +159,7 @@ def test_delta(
 ) -> None:
     parent = make(tmp_path / "old", old)
     layer = make(tmp_path / "new", new, parent)
-    listed = None if names is None else listing(map(entry, names))
+    listed = None if names is None else listing(map(str.encode, names))
     with view(layer) as after, view(parent) as before:
         found = told(list(delta(after, before, listed)))
     assert found == expected
@@ -184,14 +178,21 @@ def test_a_time_that_docker_made_up_is_kept_or_left_out(tmp_path: Path) -> None:
             assert told(list(delta(new, old, None, keep_directory_times=keep))) == expected
 
 
-def test_a_listed_device_0_0_hides_as_it_does_in_a_mount() -> None:
-    tree = listing([TarEntry(b"dev", CHAR, major=0, minor=0)])
-    assert tree.children[b"dev"].whiteout
+@pytest.mark.needs("root")
+def test_a_device_0_0_of_the_image_hides_as_it_does_in_a_mount(tmp_path: Path) -> None:
+    parent = make(tmp_path / "old", BASE)
+    layer = make(tmp_path / "new", BASE, parent)
+    (layer / "f").unlink()
+    for name in ("f", "dev"):
+        os.mknod(layer / name, stat.S_IFCHR, os.makedev(0, 0))
+    with view(layer) as new, view(parent) as old:
+        found = told(list(delta(new, old, listing([b"f", b"dev"]))))
+    assert found == ["-dev listed", "-f listed"]
 
 
 def test_a_whiteout_of_nothing_is_refused() -> None:
     with pytest.raises(LayerError, match="whiteout of nothing"):
-        listing([entry("a/.wh.")])
+        listing([b"a/.wh."])
 
 
 @pytest.mark.needs("root")
@@ -206,7 +207,7 @@ def test_building_makes_what_counting_told(tmp_path: Path) -> None:
         target = tmp_path / f"diff-{own_copy}"
         target.mkdir()
         with view(layer) as new, view(parent) as old, Directory.open(target) as directory:
-            listed = listing(map(entry, names))
+            listed = listing(map(str.encode, names))
             linked: set[int] = set()
             told_before = count(delta(new, old, listed), linked, own_copy=own_copy)
             made[own_copy] = build(delta(new, old, listed), directory, own_copy=own_copy)
