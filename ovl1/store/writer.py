@@ -1,0 +1,283 @@
+"""Writing what Docker writes when it registers a layer, an image, a name or a container.
+
+The files, their modes and their order are those of Docker 20.10 and are the same for both layouts.
+All of it is durable when a function returns; a layer or a container is in place only when it is
+whole. Limits: one writer at a time, which the caller sees to (`ovl1.linux.locks`) while no daemon
+uses the store; everything belongs to the caller's user, not to one of a user namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+from ovl1.errors import BrokenStore, Refused, WrongUsage
+from ovl1.linux import durable
+from ovl1.model import ChainId, ContainerId, DiffId, ImageId, LayerId
+from ovl1.store import layout as names
+from ovl1.store.folder import Folder
+from ovl1.store.layout import Layout
+from ovl1.store.references import familiar, split_name
+
+_REPOSITORIES = "Repositories"
+
+# The grammar of github.com/docker/distribution/reference, of familiar names.
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_DOMAIN = r"(?:(?=[^/]*[.:]|localhost/)[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?"
+_NAME = re.compile(rf"{_DOMAIN}{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+
+
+def create_store(layout: Layout) -> None:
+    """Make an empty store, in a data-root that may hold others; it is made if missing.
+
+    Raises:
+        Refused: there is a store of this driver.
+    """
+    for path in (layout.home, layout.image):
+        if os.path.lexists(path):
+            raise Refused(
+                f"{path} exists already", resolution="Choose another directory for a new store."
+            )
+    images, metadata = layout.image_configs, layout.image_metadata
+    modes = {
+        layout.data_root: 0o710,
+        layout.containers: 0o710,
+        layout.image.parent: 0o700,
+        layout.image: 0o700,
+        layout.layers.parent: 0o700,
+        layout.layers: 0o755,
+        layout.mounts: 0o755,
+        layout.staging: 0o755,
+        images.parent.parent: 0o700,
+        images.parent: 0o700,
+        images: 0o700,
+        metadata.parent: 0o700,
+        metadata: 0o700,
+        layout.distribution: 0o700,
+        layout.home: 0o710,
+    }
+    if layout.driver == names.OVERLAY2:
+        modes[layout.links] = 0o700
+    for path, mode in modes.items():
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(mode)
+    _write_repositories(layout, {_REPOSITORIES: {}})
+    durable.sync_file_system(layout.data_root)
+
+
+def register_layer(
+    layout: Layout,
+    *,
+    parent: Optional[ChainId],
+    diff_id: DiffId,
+    cache_id: LayerId,
+    size: int,
+    tar_split: Path,
+) -> ChainId:
+    """Enter a layer, whose tree is finished, into the layer store.
+
+    Tree and record are synced together before the record is put into place, so that no record
+    is ever there whose tree is not.
+
+    Args:
+        size: bytes of this layer alone.
+        tar_split: the finished ``tar-split.json.gz``, on the store's file system; it is moved.
+
+    Raises:
+        Refused: the layer has a record already, or its parent has none; nothing was changed.
+    """
+    chain_id = ChainId.of(parent, diff_id)
+    record = layout.record(chain_id)
+    if os.path.lexists(record):
+        raise Refused(
+            f"layer {chain_id.short} has a record already",
+            details=str(record),
+            resolution="If the directory is empty, a crash left it: remove it.",
+        )
+    if parent is not None and not layout.record(parent).is_dir():
+        raise Refused(f"the layer below it, {parent.short}, is not in the store")
+    texts = {names.DIFF_ID: diff_id, names.SIZE: str(size), names.CACHE_ID: cache_id}
+    if parent is not None:
+        texts[names.PARENT] = parent
+    with _staged(layout.staging / f"write-set-{os.urandom(8).hex()}", 0o700) as staging:
+        for name, text in texts.items():
+            durable.create_file(staging / name, text.encode(), mode=0o644)
+        os.rename(tar_split, staging / names.TAR_SPLIT)
+        (staging / names.TAR_SPLIT).chmod(0o644)
+        durable.sync_file_system(staging)
+        durable.rename(staging, record)
+    return chain_id
+
+
+def write_image(layout: Layout, config: bytes) -> ImageId:
+    """Enter an image; one that is there already is the same one, and is left alone.
+
+    Args:
+        config: the configuration file, byte for byte: its SHA-256 is the image's id.
+    """
+    image_id = ImageId("sha256:" + hashlib.sha256(config).hexdigest())
+    path = layout.image_config(image_id)
+    if not path.exists():
+        durable.write_file(path, config, mode=0o600)
+    return image_id
+
+
+def tag_image(layout: Layout, image_id: ImageId, reference: str) -> str:
+    """Give an image a name, which another image may have had; other names are kept.
+
+    Args:
+        reference: ``name:tag``, or ``name`` for ``name:latest``.
+
+    Returns:
+        The name in Docker's familiar form, as it was entered.
+
+    Raises:
+        WrongUsage: Docker would not accept the name.
+        BrokenStore: ``repositories.json`` is not readable.
+    """
+    name = familiar(reference)
+    repository, tag, digest = split_name(name)
+    valid = _NAME.fullmatch(repository) and _TAG.fullmatch(tag) and not reference.endswith(":")
+    if digest or not valid:
+        raise WrongUsage(
+            f"{reference!r} is no name for an image",
+            resolution="A name is lower case, such as app:1 or registry.example:5000/team/app:1.",
+        )
+    with Folder.open(layout.data_root, layout.image) as folder:
+        known = folder.json(layout.repositories.name)
+    repositories = known[_REPOSITORIES] = known.get(_REPOSITORIES) or {}
+    entries = repositories.setdefault(repository, {}) if isinstance(repositories, dict) else None
+    if not isinstance(entries, dict):
+        raise BrokenStore("the list of names is not readable", details=str(layout.repositories))
+    entries[name] = image_id
+    _write_repositories(layout, known)
+    return name
+
+
+def write_container(
+    layout: Layout,
+    container_id: ContainerId,
+    *,
+    config: Dict[str, Any],
+    host_config: Dict[str, Any],
+    mount_id: LayerId,
+    init_id: Optional[LayerId],
+    parent: Optional[ChainId],
+) -> None:
+    """Enter a container, whose layers exist.
+
+    Args:
+        config, host_config: see `container_config` and `host_config`.
+        mount_id: the layer that it writes to.
+        init_id: the layer between that and the image, if there is one.
+        parent: the image's top layer, if it has any.
+
+    Raises:
+        Refused: there is a container of that id; nothing was changed.
+    """
+    home, mount = layout.container(container_id), layout.mount(container_id)
+    for path in (home, mount):
+        if os.path.lexists(path):
+            raise Refused(f"container {container_id[:12]} exists already", details=str(path))
+    texts = {names.MOUNT_ID: mount_id, names.INIT_ID: init_id, names.PARENT: parent}
+    with _staged(mount, 0o755), _staged(home, 0o710):
+        for name, text in texts.items():
+            if text is not None:
+                durable.write_file(mount / name, text.encode())
+        durable.sync_directory(mount.parent)
+        (home / "checkpoints").mkdir(0o700)
+        durable.write_file(home / "hostconfig.json", _json(host_config) + b"\n")
+        durable.write_file(home / names.CONFIG, _json(config) + b"\n", mode=0o600)
+        durable.sync_directory(home.parent)
+
+
+def container_config(
+    container_id: ContainerId, *, name: str, image: ImageId, driver: str, created: str, **more: Any
+) -> Dict[str, Any]:
+    """The ``config.v2.json`` of a container that was never started.
+
+    Args:
+        name: without the leading slash.
+        created: a time as RFC 3339 writes it.
+        more: further keys or other values, above all ``Path``, ``Args`` and ``Config``.
+
+    Raises:
+        WrongUsage: Docker would not accept the name.
+    """
+    if not _CONTAINER_NAME.fullmatch(name):
+        raise WrongUsage(
+            f"{name!r} is no name for a container",
+            resolution="It has at least two letters, digits, or characters of '_.-'.",
+        )
+    never = "0001-01-01T00:00:00Z"
+    return {
+        "State": {
+            "Running": False,
+            "Paused": False,
+            "Restarting": False,
+            "RemovalInProgress": False,
+            "Dead": False,
+            "Pid": 0,
+            "ExitCode": 0,
+            "StartedAt": never,
+            "FinishedAt": never,
+        },
+        "ID": container_id,
+        "Created": created,
+        "Path": "",
+        "Args": [],
+        "Config": {"Hostname": container_id[:12], "Image": image},
+        "Image": image,
+        # Without any key of its own, the daemon panics when it starts the container.
+        "NetworkSettings": {"Networks": {"none": {"NetworkID": ""}}},
+        "Name": f"/{name}",
+        "Driver": driver,
+        "OS": "linux",
+        "MountPoints": {},
+        **more,
+    }
+
+
+def host_config(**more: Any) -> Dict[str, Any]:
+    """The ``hostconfig.json`` of a container without network; `more` are further keys."""
+    return {
+        "NetworkMode": "none",
+        "LogConfig": {"Type": "json-file", "Config": {}},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "IpcMode": "private",
+        "ShmSize": 64 << 20,
+        "Runtime": "runc",
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def _staged(path: Path, mode: int) -> Iterator[Path]:
+    """A new directory, gone again if the block fails."""
+    path.mkdir()
+    try:
+        path.chmod(mode)
+        yield path
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+        raise
+
+
+def _write_repositories(layout: Layout, value: Dict[str, Any]) -> None:
+    durable.write_file(layout.repositories, _json(value), mode=0o600)
+
+
+def _json(value: Dict[str, Any]) -> bytes:
+    """As Go writes a map: sorted, without white space."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogateescape")
