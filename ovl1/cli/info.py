@@ -172,10 +172,15 @@ def _counts(store: Store) -> Dict[str, int]:
 
 def _summary(store: Store) -> str:
     return ", ".join(
-        f"{count} {name.replace('_', ' ')}"
+        f"{count} {_counted(name, count)}"
         for name, count in _counts(store).items()
         if count or name in ("images", "layers", "containers", "errors")
     )
+
+
+def _counted(name: str, count: int) -> str:
+    noun, *rest = name.split("_")
+    return " ".join([noun.rstrip("s") if count == 1 else noun, *rest])
 
 
 def _ability(found: Ability) -> str:

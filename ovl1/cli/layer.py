@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import click
 
@@ -33,9 +33,9 @@ def ls(context: Context, *, no_trunc: bool) -> None:
     """
     store = context.store()
     records = _ordered(store)
-    users = _users(store)
+    users, children = _users(store), store.parts.layers.children()
     if context.as_json:
-        output.print_json([_as_json(store, record, users) for record in records])
+        output.print_json([_as_json(store, record, users, children) for record in records])
         return
     if context.quiet:
         for record in records:
@@ -71,7 +71,7 @@ def inspect(context: Context, *, layer: str) -> None:
     """
     store = context.store()
     record = store.layer(layer)
-    found = _as_json(store, record, _users(store))
+    found = _as_json(store, record, _users(store), store.parts.layers.children())
     if context.as_json:
         output.print_json(found)
         return
@@ -129,7 +129,12 @@ def _kind(store: Store, record: LayerRecord) -> str:
     return tree.kind if tree else "missing"
 
 
-def _as_json(store: Store, record: LayerRecord, users: Dict[ChainId, List[str]]) -> Dict[str, Any]:
+def _as_json(
+    store: Store,
+    record: LayerRecord,
+    users: Dict[ChainId, List[str]],
+    children: Dict[Optional[ChainId], List[LayerRecord]],
+) -> Dict[str, Any]:
     table = store.parts.layers
     tree = store.trees.get(record.cache_id)
     usable = tree is not None and _kind(store, record) != "leftover"
@@ -138,7 +143,7 @@ def _as_json(store: Store, record: LayerRecord, users: Dict[ChainId, List[str]])
         "diff_id": record.diff_id,
         "cache_id": record.cache_id,
         "parent": record.parent,
-        "children": sorted(r.chain_id for r in table.children().get(record.chain_id, [])),
+        "children": sorted(above.chain_id for above in children.get(record.chain_id, [])),
         "depth": table.depth(record.chain_id),
         "size": record.size,
         "kind": _kind(store, record),

@@ -77,7 +77,7 @@ Completion in the shell (bash; zsh and fish likewise), in ~/.bashrc:
     metavar="DIR",
     default="/var/lib/docker",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Docker's data directory.",
 )
 @click.option(

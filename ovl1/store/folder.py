@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Dict, List, Optional, Type
 
-from ovl1.errors import BrokenStore, NotPossibleHere
+from ovl1.errors import BrokenStore, NotPossibleHere, OvlError
 from ovl1.linux.beneath import Directory, Name
 
 _LIMIT = 64 << 20
@@ -43,7 +43,7 @@ class Folder:
             with Directory.open(data_root) as root:
                 return cls(root.descend(parts), path)
         except OSError as error:
-            raise explained(error, path) from error
+            raise explained(error, path, os.fspath(path.relative_to(data_root))) from error
 
     @classmethod
     def find(cls, data_root: Path, path: Path) -> Optional[Folder]:
@@ -134,8 +134,8 @@ def json_object(content: bytes, where: Path) -> Dict[str, Any]:
     return value
 
 
-def explained(error: OSError, path: Path) -> Exception:
-    """What a failed system call means for a store: an `OvlError`."""
+def explained(error: OSError, path: Path, name: str = "") -> OvlError:
+    """What a failed system call on `path` means for a store; `name` is what to call it."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return NotPossibleHere(
             f"{path} may not be read by this user",
@@ -149,4 +149,4 @@ def explained(error: OSError, path: Path) -> Exception:
         errno.EINVAL: "is not a regular file",
         errno.ENXIO: "is not a regular file",
     }.get(error.errno or 0, f"cannot be read: {os.strerror(error.errno or 0)}")
-    return BrokenStore(f"{path.name} {what}", details=str(path), resolution=_RESTORE)
+    return BrokenStore(f"{name or path.name} {what}", details=str(path), resolution=_RESTORE)

@@ -208,7 +208,7 @@ def test_an_ambiguous_layer(tmp_path: Path, ovl1: Ovl1) -> None:
 def test_info(builder: StoreBuilder, ovl1: Ovl1) -> None:
     shown = ovl1("info", "--no-probe")
     assert ovl1.code == 0
-    assert "2 images, 2 layers, 1 containers" in shown
+    assert "2 images, 2 layers, 1 container, 4 trees, 0 errors" in shown
     assert "Abilities" not in shown
     assert "25 - 28" in shown
     found = ovl1.json("info", "--no-probe")

@@ -181,7 +181,7 @@ def test_a_fifo_does_not_block(builder: StoreBuilder, chain: List[ChainId]) -> N
 def test_no_layer_database_is_a_problem(tmp_path: Path) -> None:
     builder = StoreBuilder(tmp_path)
     builder.layout.layers.rmdir()
-    assert whats(read(builder).problems) == ["sha256 is missing"]
+    assert whats(read(builder).problems) == ["image/overlay/layerdb/sha256 is missing"]
 
 
 def test_finding_by_any_id(builder: StoreBuilder, chain: List[ChainId]) -> None:
