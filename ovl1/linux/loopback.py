@@ -27,6 +27,7 @@ _MKFS = {
     "xfs": ("-q", "-f", "-K"),
     "btrfs": ("-q", "-f", "-K"),
 }
+KINDS = tuple(_MKFS)
 _SMALLEST = {"ext4": 1 << 20, "xfs": 300 << 20, "btrfs": 110 << 20}
 # ext4's lazy zeroing would run beside whatever is being measured.
 _MOUNT_OPTIONS = {"ext4": "loop,noinit_itable"}
@@ -57,7 +58,9 @@ def loop_file_system(
         OSError: ``EBUSY`` at the end: something still uses the mount point, which it names.
     """
     if kind not in _MKFS:
-        raise WrongUsage(f"cannot make a file system of kind {kind!r}: not one of {list(_MKFS)}")
+        raise WrongUsage(
+            f"cannot make a file system of kind {kind!r}: not one of {', '.join(KINDS)}"
+        )
     if size_bytes < _SMALLEST[kind]:
         raise WrongUsage(f"{kind} needs at least {_SMALLEST[kind]} bytes, not {size_bytes}")
     options = [*_MKFS[kind], *mkfs_options]

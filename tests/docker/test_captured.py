@@ -1,0 +1,92 @@
+"""Stores that daemons of several ages wrote, before and after their migration."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.docker import trees, truth
+from tests.docker.daemon import Daemon
+from tests.docker.ovl1 import REFUSED, migrate, ovl1
+from tests.support.sources import ROOT
+
+STORES = ROOT / "tests/data/stores"
+
+pytestmark = [
+    pytest.mark.needs("root", "dockerd", "docker", "loop", "mkfs.ext4"),
+    pytest.mark.timeout(900),
+]
+
+
+def extracted(name: str, disk: Path) -> Path:
+    """The data-root `name`, unpacked with everything that tar can restore."""
+    data_root = disk / "docker"
+    data_root.mkdir()
+    keep = ("--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--warning=no-timestamp")
+    with lzma.open(STORES / f"{name}.tar.xz") as archive, subprocess.Popen(
+        ["tar", *keep, "-xpf", "-", "-C", str(data_root)], stdin=subprocess.PIPE
+    ) as tar:
+        assert tar.stdin is not None
+        shutil.copyfileobj(archive, tar.stdin)
+        tar.stdin.close()
+    assert tar.returncode == 0
+    return data_root
+
+
+def daemon_on(data_root: Path, driver: str, work: Path) -> Daemon:
+    """It sees the store where the containers' files say it is."""
+    return Daemon(data_root, driver, work / "daemon", seen_as=Path("/var/lib/docker"))
+
+
+# Images in the store; containers; images that 20.10.24 itself cannot save.
+EXPECTED = {
+    "v2010-overlay": (52, 37, ["aufsy:1"]),
+    "v112-overlay": (50, 32, ["aufsy:1"]),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_migrated_store_says_the_same(name: str, disk: Path, work: Path) -> None:
+    data_root = extracted(name, disk)
+    with daemon_on(data_root, "overlay", work) as daemon:
+        # One would run its command again at each start of a daemon, and write.
+        daemon.docker("update", "--restart=no", *daemon.docker("ps", "-aq").split())
+        before = truth.record(daemon)
+    assert (len(before["images"]), len(before["containers"]), unsaveable(before)) == EXPECTED[name]
+
+    migrate(data_root)
+    with daemon_on(data_root, "overlay2", work) as daemon:
+        differences = truth.compare(before, truth.record(daemon))
+    assert not differences, "\n".join(differences)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_rollback_leaves_no_trace(name: str, disk: Path) -> None:
+    data_root = extracted(name, disk)
+    before = trees.manifest(data_root)
+    ovl1(data_root, "migrate", "run")
+    ovl1(data_root, "migrate", "rollback")
+    differences = list(trees.changed(before, trees.manifest(data_root)))
+    assert not differences, "\n".join(differences)
+
+
+def test_a_store_from_before_1_10_is_left_alone(disk: Path) -> None:
+    data_root = extracted("v191-overlay", disk)
+    before = trees.manifest(data_root)
+    ovl1(data_root, "migrate", "run", expect=REFUSED)
+    assert not list(trees.changed(before, trees.manifest(data_root)))
+
+
+def unsaveable(said: truth.Truth) -> list[str]:
+    """Tags of the images that the daemon cannot save."""
+    return sorted(_tags(said, set(said["images"]) - set(truth.saved(said))))
+
+
+def _tags(said: truth.Truth, images: set[str]) -> Iterator[str]:
+    for image in images:
+        yield from said["images"][image]["inspect"]["RepoTags"]
