@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Iterator
 
@@ -13,29 +10,12 @@ import pytest
 from tests.docker import trees, truth
 from tests.docker.daemon import Daemon
 from tests.docker.ovl1 import REFUSED, migrate, ovl1
-from tests.support.sources import ROOT
-
-STORES = ROOT / "tests/data/stores"
+from tests.support.captured import extracted
 
 pytestmark = [
     pytest.mark.needs("root", "dockerd", "docker", "loop", "mkfs.ext4"),
     pytest.mark.timeout(900),
 ]
-
-
-def extracted(name: str, disk: Path) -> Path:
-    """The data-root `name`, unpacked with everything that tar can restore."""
-    data_root = disk / "docker"
-    data_root.mkdir()
-    keep = ("--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--warning=no-timestamp")
-    with lzma.open(STORES / f"{name}.tar.xz") as archive, subprocess.Popen(
-        ["tar", *keep, "-xpf", "-", "-C", str(data_root)], stdin=subprocess.PIPE
-    ) as tar:
-        assert tar.stdin is not None
-        shutil.copyfileobj(archive, tar.stdin)
-        tar.stdin.close()
-    assert tar.returncode == 0
-    return data_root
 
 
 def daemon_on(data_root: Path, driver: str, work: Path) -> Daemon:

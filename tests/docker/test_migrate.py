@@ -116,7 +116,7 @@ def test_nothing_is_touched_while_a_daemon_runs(store: NastyStore) -> None:
 def test_layers_are_what_docker_load_makes(
     store: NastyStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    migrate(store.data_root, "--directory-times=image")
+    migrate(store.data_root)
     loaded = store.data_root.with_name("loaded")
     try:
         listed, refused = load_all(store, loaded)

@@ -158,6 +158,8 @@ class Comparison(NamedTuple):
             return "link that the old driver had taken apart"
         if ours.kind == stat.S_IFDIR and lower.xattrs != ours.xattrs:
             return "directory whose attributes the old driver had lost"
+        if ours.kind == stat.S_IFDIR and lower.mtime != ours.mtime:
+            return "directory that BuildKit touched and its tar does not list"
         if any(other.startswith(path + b"/") for other in self.ours):
             return "parent directory of such a one"
         return ""
