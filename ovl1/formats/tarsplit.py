@@ -67,6 +67,9 @@ class FileEntry(NamedTuple):
 
 Entry = Union[Raw, FileEntry]
 
+_RAW_LINE = b'{"type":2,'
+"""How Go writes the beginning of a raw entry."""
+
 
 def crc64(data: bytes, initial: Optional[int] = None) -> int:
     """CRC-64 of `data`, continued from that of what was before it."""
@@ -80,10 +83,16 @@ def read(fileobj: BinaryIO) -> Iterator[Entry]:
     Raises:
         LayerError: the file is damaged; says which entry, and how.
     """
+    return _read(fileobj)
+
+
+def _read(fileobj: BinaryIO, without: Optional[bytes] = None) -> Iterator[Entry]:
     names: Set[bytes] = set()
     position = -1
     try:
         for position, line in enumerate(_lines(fileobj)):
+            if without is not None and line.startswith(without):
+                continue
             entry = _parse(line, position)
             if isinstance(entry, FileEntry):
                 _remember(names, entry.name)
@@ -104,7 +113,7 @@ def names(fileobj: BinaryIO) -> Iterator[bytes]:
         LayerError: as `read` and `headers`.
     """
     done = 0
-    for entry in read(fileobj):
+    for entry in _read(fileobj, without=_RAW_LINE):
         if isinstance(entry, FileEntry):
             if _REPLACEMENT in entry.name:
                 break

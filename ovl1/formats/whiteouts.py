@@ -8,6 +8,7 @@ directory above the one they are in, are refused.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import List, Tuple, Union
 
@@ -20,6 +21,8 @@ PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"
 _METADATA = b".wh..wh."
 # linux/limits.h: NAME_MAX, and PATH_MAX less the NUL. Docker could not name more either.
+_ODD = re.compile(rb"\A\Z|\A/|//|(?:\A|/)\.\.?(?:/|\Z)")
+"""What makes a path differ from its shortest form, save for a slash at the end."""
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 
 
@@ -61,7 +64,7 @@ def classify(name: bytes) -> Meaning:
         LayerError: the name leads out of the root, or hides nothing that could be hidden.
     """
     cleaned = clean(name)
-    parts = components(name)
+    parts = _components(cleaned, name)
     if cleaned.startswith(_METADATA) and cleaned != OPAQUE:
         return AufsMetadata(parts)
     if not parts or not parts[-1].startswith(PREFIX):
@@ -83,11 +86,18 @@ def components(name: bytes) -> Parts:
     Raises:
         LayerError: it leads out of the root, is too long for Linux, or has a NUL byte.
     """
-    cleaned = clean(name)
-    parts = tuple(part for part in cleaned.split(b"/") if part not in (b"", b"."))
+    return _components(clean(name), name)
+
+
+def _components(cleaned: bytes, name: bytes) -> Parts:
+    parts = () if cleaned == b"." else tuple(cleaned.lstrip(b"/").split(b"/"))
+    if parts == (b"",):
+        parts = ()
     if parts and parts[0] == b"..":
         raise LayerError(f"the layer has a name that leads out of it: {shown(name)}")
-    too_long = len(cleaned) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts)
+    too_long = len(cleaned) > _LONGEST_NAME and (
+        len(cleaned) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts)
+    )
     if too_long or b"\0" in cleaned:
         raise LayerError(f"the layer has a name that Linux cannot have: {shown(name[:200])}")
     return parts
@@ -95,6 +105,8 @@ def components(name: bytes) -> Parts:
 
 def clean(name: bytes) -> bytes:
     """The shortest equivalent of a path, as Go's ``filepath.Clean`` defines it."""
+    if not _ODD.search(name):
+        return name[:-1] if name.endswith(b"/") else name
     rooted = name.startswith(b"/")
     kept: List[bytes] = []
     for part in name.split(b"/"):

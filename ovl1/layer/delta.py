@@ -17,7 +17,13 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Union
 
 from ovl1.layer.listing import Listed
 from ovl1.linux.beneath import DIR, Directory
-from ovl1.tree.compare import directory_differences, entry_differences, link_counts
+from ovl1.tree.compare import (
+    directory_differences,
+    entry_differences,
+    link_counts,
+    linked,
+    same_below,
+)
 from ovl1.tree.view import Found, MergedDir, StackView, is_whiteout
 
 LISTED = "in the layer's tar"
@@ -118,6 +124,7 @@ class _Walk:
         self._new, self._old = new, old
         self._keep_times = keep_directory_times
         self._frames: List[_Frame] = []
+        self._has_listing = False
         self._links: Optional[List[Dict[int, int]]] = None
 
     def close(self) -> None:
@@ -128,6 +135,7 @@ class _Walk:
         old = self._old.root() if self._old is not None else None
         root = _Frame(b"", self._new.root(), old, listed)
         root.opaque = listed is not None and listed.opaque
+        self._has_listing = listed is not None
         self._frames.append(root)
         yield from self._enter()
         while self._frames:
@@ -188,7 +196,7 @@ class _Walk:
         old = None
         if before is not None and before.kind == DIR and frame.old is not None:
             old = frame.old.child(name)
-        if old is not None and listed is None and new.same_directories(old):
+        if old is not None and listed is None and self._same_below(new, old):
             new.close()
             old.close()
             return None
@@ -222,9 +230,15 @@ class _Walk:
         mine, theirs = frame.new.layer_of(found), frame.old.layer_of(before)
         if entry_differences(mine, theirs, name):
             return False
-        if mine.lstat(name).st_nlink == 1 and theirs.lstat(name).st_nlink == 1:
+        return not (linked(mine, theirs, name) and self._shares_inode(found, before))
+
+    def _same_below(self, new: MergedDir, old: MergedDir) -> bool:
+        if new.same_directories(old):
             return True
-        return not self._shares_inode(found, before)
+        # Where the tar is known, a change that it does not list is rare. Otherwise a change far
+        # down would be looked for again on each level.
+        single = len(new.stack) == len(old.stack) == 1
+        return self._has_listing and single and same_below(new.top, old.top)
 
     def _shares_inode(self, found: Found, before: Found) -> bool:
         """Whether the entry has further names within either view, so that inheriting would tell.

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Iterable, Iterator, List, NamedTuple, Optional, Type
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_ENCODING = sys.getfilesystemencoding()
 
 DIR, FILE, LINK, SPECIAL = "dir", "file", "symlink", "special"
 
@@ -74,6 +77,8 @@ class Directory:
     def names(self) -> List[Name]:
         """The entries, unsorted, without ``.`` and ``..``."""
         found = []
+        # A NamedTuple's own constructor takes longer than the kernel does for an entry.
+        make = tuple.__new__
         with os.scandir(self.fd) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
@@ -84,7 +89,8 @@ class Directory:
                     kind = LINK
                 else:
                     kind = SPECIAL
-                found.append(Name(os.fsencode(entry.name), entry.inode(), kind))
+                name = entry.name.encode(_ENCODING, "surrogateescape")
+                found.append(make(Name, (name, entry.inode(), kind)))
         return found
 
     def stat(self) -> os.stat_result:

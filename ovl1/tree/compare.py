@@ -18,6 +18,8 @@ from ovl1.linux.beneath import DIR, Directory
 from ovl1.tree.view import PRIVATE_PREFIX, Cursor, Found, Parts, StackView
 
 _CHUNK = 1 << 18
+_DEEP = 200
+"""Levels; beyond, Python's own stack would end."""
 
 
 def visible_xattrs(attributes: xattrs.Xattrs) -> xattrs.Xattrs:
@@ -81,6 +83,35 @@ def _same_content(mine: Directory, theirs: Directory, name: bytes) -> bool:
                 return False
             if not chunk:
                 return True
+
+
+def same_below(mine: Directory, theirs: Directory, depth: int = 0) -> bool:
+    """Whether two complete trees are the same for sure; told fast, and False when in doubt.
+
+    In doubt are hard links of other inodes, and what is very deep.
+    """
+    if depth == _DEEP or directory_differences(mine, theirs):
+        return False
+    left, right = set(mine.names()), set(theirs.names())
+    kinds = {name: kind for name, _, kind in right - left}
+    different = left - right
+    if len(kinds) != len(different):
+        return False
+    for name, _, kind in different:
+        if kinds.get(name) != kind:
+            return False
+        if kind == DIR:
+            with mine.child(name) as here, theirs.child(name) as there:
+                if not same_below(here, there, depth + 1):
+                    return False
+        elif entry_differences(mine, theirs, name) or linked(mine, theirs, name):
+            return False
+    return True
+
+
+def linked(mine: Directory, theirs: Directory, name: bytes) -> bool:
+    """Whether the entry has further names anywhere, on either side."""
+    return mine.lstat(name).st_nlink > 1 or theirs.lstat(name).st_nlink > 1
 
 
 class Difference(NamedTuple):

@@ -295,8 +295,9 @@ def _merge(stack: Sequence[Directory]) -> Dict[bytes, Found]:
 
 def _single(directory: Directory) -> Dict[bytes, Found]:
     """What `_merge` gives for one directory, which most are."""
+    make = tuple.__new__  # see `Directory.names`
     return {
-        name: Found(kind, inode, 0, _HERE if kind == DIR else _NOWHERE)
+        name: make(Found, (kind, inode, 0, _HERE if kind == DIR else _NOWHERE))
         for name, inode, kind in directory.names()
         if kind != SPECIAL or not is_whiteout(directory.lstat(name))
     }
