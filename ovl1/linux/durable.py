@@ -8,6 +8,7 @@ directory, and ext4 and xfs keep that promise to the letter.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Optional, Tuple
@@ -15,6 +16,8 @@ from typing import Optional, Tuple
 from ovl1.linux import libc
 
 TEMPORARY_SUFFIX = ".ovl1-tmp"
+
+_BLOCK = 1 << 16
 
 
 def write_file(
@@ -33,21 +36,26 @@ def write_file(
         times_ns: access and modification time; now if not given.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # A crash left it, or it is a link that somebody else made.
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        _write(fd, data)
-        if owner is not None:
-            os.fchown(fd, *owner)
-        os.fchmod(fd, mode)
-        if times_ns is not None:
-            os.utime(fd, ns=times_ns)
-        os.fsync(fd)
+        try:
+            _write(fd, data)
+            if owner is not None:
+                os.fchown(fd, *owner)
+            os.fchmod(fd, mode)
+            if times_ns is not None:
+                os.utime(fd, ns=times_ns)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        # An interrupt may come right after the rename.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
     sync_directory(path.parent)
 
 
@@ -62,12 +70,22 @@ def create_file(path: Path, data: bytes, *, mode: int) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append `line` and a newline to a log that only one process writes, and fsync it."""
+    """Append `line` and a newline to a log that only one process writes, and fsync it.
+
+    A last line that a crash or a full disk cut short is dropped first: nothing may follow it.
+    """
     created = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _write(fd, line + b"\n")
-        os.fsync(fd)
+        whole = _whole_lines(fd)
+        os.ftruncate(fd, whole)
+        os.lseek(fd, whole, os.SEEK_SET)
+        try:
+            _write(fd, line + b"\n")
+            os.fsync(fd)
+        except OSError:
+            os.ftruncate(fd, whole)
+            raise
     finally:
         os.close(fd)
     if created:
@@ -98,6 +116,18 @@ def sync_file_system(path: Path) -> None:
         libc.syncfs(fd)
     finally:
         os.close(fd)
+
+
+def _whole_lines(fd: int) -> int:
+    """Where the last newline of the file ends, or 0."""
+    end = os.fstat(fd).st_size
+    while end:
+        start = max(0, end - _BLOCK)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def _write(fd: int, data: bytes) -> None:

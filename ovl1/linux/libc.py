@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 from typing import List, Tuple
 
 MNT_DETACH = 2  # linux/fs.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FICLONE = 0x40049409  # linux/fs.h, _IOW(0x94, 9, int)
 
 
@@ -52,6 +54,11 @@ def umount(target: str, flags: int = 0) -> None:
 def syncfs(fd: int) -> None:
     """syncfs(2): all that was written to the file system of `fd` reaches the disk."""
     _check(_libc.syncfs(ctypes.c_int(fd)), f"fd {fd}")
+
+
+def die_with_parent() -> None:
+    """prctl PR_SET_PDEATHSIG: this process is killed when the one that forked it ends."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0))), "prctl")
 
 
 def clone_file(source_fd: int, target_fd: int) -> None:

@@ -11,7 +11,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, Iterable, NamedTuple
 
 from ovl1.errors import OvlError
 from ovl1.linux import libc, mounts, xattrs
@@ -25,8 +25,11 @@ class Ability(NamedTuple):
     """Why it does not work; empty if it does."""
 
 
-def probe(directory: Path) -> Dict[str, Ability]:
-    """Try every ability below `directory`, which is left as it was.
+def probe(directory: Path, names: Iterable[str] = ()) -> Dict[str, Ability]:
+    """Try abilities below `directory`, which is left as it was but for its own times.
+
+    Args:
+        names: what to try; everything if not given. Only the overlays mount something.
 
     Returns:
         By name: ``d_type`` (getdents64 tells file types), ``hardlinks``, ``user_xattr``,
@@ -34,7 +37,10 @@ def probe(directory: Path) -> Dict[str, Ability]:
         v1 needs), ``overlay_multiple_lowers`` (as overlay2 needs).
     """
     with tempfile.TemporaryDirectory(prefix="ovl1-probe-", dir=directory) as scratch:
-        return {name: _try(attempt, Path(scratch) / name) for name, attempt in _ATTEMPTS.items()}
+        return {
+            name: _try(_ATTEMPTS[name], Path(scratch) / name)
+            for name in (tuple(names) or _ATTEMPTS)
+        }
 
 
 def _try(attempt: Callable[[Path], None], scratch: Path) -> Ability:

@@ -9,6 +9,7 @@ of its file is not seen, and without privileges other users' processes are not.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Set
 
@@ -19,6 +20,7 @@ from ovl1.linux import mounts
 _DAEMONS = ("dockerd", "docker", "docker-current", "balenad", "balena-engine-daemon")
 _ROOT_OPTIONS = ("--data-root", "--graph", "-g")
 _DEFAULT_ROOT = "/var/lib/docker"
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 class User(NamedTuple):
@@ -85,8 +87,17 @@ def _mounts(pid: int, root: Path, namespaces: Set[str]) -> Iterator[str]:
     namespaces.add(namespace)
     inside = os.fsencode(root) + b"/"
     for point in mounts.mount_points(str(pid)):
-        if point.path.startswith(inside) or inside in point.options:
+        if point.path.startswith(inside) or _names(point.options, inside):
             yield f"has {os.fsdecode(point.path)} mounted ({point.fstype})"
+
+
+def _names(options: bytes, inside: bytes) -> bool:
+    """Whether a layer of an overlay lies there; its options are shown as they were escaped."""
+    return any(
+        sign + inside in text
+        for text in (options, _ESCAPED.sub(rb"\1", options))
+        for sign in (b"=", b":")
+    )
 
 
 def _beneath(path: str, root: Path) -> bool:

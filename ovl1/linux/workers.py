@@ -13,6 +13,8 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Callable, Iterator, List, Optional, Sequence, TypeVar
 
+from ovl1.linux import libc
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -40,7 +42,7 @@ def in_parallel(
         number,
         mp_context=multiprocessing.get_context("fork"),
         initializer=_begin,
-        initargs=(lambda index: function(items[index]),),
+        initargs=(lambda index: function(items[index]), os.getpid()),
     )
     with executor:
         futures: List[Any] = [executor.submit(_do, index) for index in range(len(items))]
@@ -52,10 +54,14 @@ def in_parallel(
                 future.cancel()
 
 
-def _begin(work: Callable[[int], Any]) -> None:
+def _begin(work: Callable[[int], Any], parent: int) -> None:
     global _work  # noqa: PLW0603 - the only way into a worker that needs no pickling
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Else a caller that is killed leaves them waiting for work, with its locks, for ever.
+    libc.die_with_parent()
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _do(index: int) -> Any:

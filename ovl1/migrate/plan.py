@@ -18,7 +18,6 @@ from ovl1.model import ContainerId
 from ovl1.store.layout import LINKS, OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
 
-
 _EMPTY_HOME = {LINKS, "backingFsBlockDev"}
 """What Docker makes in a new ``overlay2/``; the device node is for quotas."""
 

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Iterator, List, Sequence
+from typing import Dict, Iterator, List, Sequence
 
 import pytest
 from hypothesis import given
@@ -89,7 +89,7 @@ def view(paths: Sequence[Path]) -> StackView:
 def flatten(merged: Path, parent: Path, root: Path) -> None:
     """Copy `merged` to `root`; a file that is still the parent's becomes another name of it."""
     top = os.fsencode(merged)
-    copies = {}
+    copies: Dict[int, bytes] = {}
     for directory, subdirectories, files in os.walk(top, topdown=False):
         relative = os.path.relpath(directory, top)
         target = os.path.join(os.fsencode(root), relative)

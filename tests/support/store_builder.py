@@ -1,24 +1,30 @@
 """A data-root made from a short description: real tars, tar-split, trees and metadata.
 
 What it writes is what a daemon 20.10 writes, as far as ovl1 reads it; ids are counted instead of
-random. Trees are plain copies (no hardlinks, no devices), so that no privilege is needed.
+random. `StoreBuilder.layer` makes trees that are plain copies (no hardlinks, no devices), so that
+no privilege is needed; `real_layer` and `real_store` make those of a daemon, and need root.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
+import stat
 import tarfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence
 
 from ovl1.formats import tarsplit
+from ovl1.layer.apply import apply_to_root
+from ovl1.linux.beneath import Directory
 from ovl1.model import ChainId, ContainerId, DiffId, ImageId, LayerId
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
+from tests.support.layers import Made, entry, make_tar
 
 
 class StoreBuilder:
@@ -54,20 +60,41 @@ class StoreBuilder:
         buildkit: bool = False,
     ) -> ChainId:
         """Add a layer with these files; as BuildKit makes it, `upper` over its parent's root."""
-        tar = tar_of(files)
-        split = io.BytesIO()
-        diff_id = DiffId(
-            "sha256:" + hashlib.sha256(b"".join(tarsplit.split(io.BytesIO(tar), split))).hexdigest()
-        )
-        chain_id = ChainId.of(parent, diff_id)
         cache_id = LayerId(self.new_id()[:25] if buildkit else self.new_id())
+        size = sum(map(len, files.values()))
+        chain_id = self._register(io.BytesIO(tar_of(files)), parent, cache_id, size)
+        self._write_tree(cache_id, files, parent, buildkit=buildkit)
+        return chain_id
+
+    def real_layer(self, entries: Sequence[Made], parent: Optional[ChainId] = None) -> ChainId:
+        """Add a layer with these entries, applied to links of its parent's tree; needs root."""
+        tar = make_tar(entries)
+        cache_id = LayerId(self.new_id())
+        chain_id = self._register(tar, parent, cache_id, sum(entry.size for entry in entries))
+        root = self.layout.root(cache_id)
+        root.mkdir(parents=True)
+        tar.seek(0)
+        with contextlib.ExitStack() as stack:
+            below = None
+            if parent:
+                path = self.layout.root(self.cache_ids[parent])
+                below = stack.enter_context(Directory.open(path))
+            apply_to_root(tar, below, stack.enter_context(Directory.open(root)))
+        return chain_id
+
+    def _register(
+        self, tar: BinaryIO, parent: Optional[ChainId], cache_id: LayerId, size: int
+    ) -> ChainId:
+        split = io.BytesIO()
+        digest = hashlib.sha256(b"".join(tarsplit.split(tar, split)))
+        diff_id = DiffId("sha256:" + digest.hexdigest())
+        chain_id = ChainId.of(parent, diff_id)
         self.cache_ids[chain_id] = cache_id
         self._diff_ids[chain_id] = [*(self._diff_ids[parent] if parent else []), diff_id]
-        self._write_tree(cache_id, files, parent, buildkit=buildkit)
         record = self.layout.record(chain_id)
         write(record / "diff", diff_id)
         write(record / "cache-id", cache_id)
-        write(record / "size", str(sum(map(len, files.values()))))
+        write(record / "size", str(size))
         (record / "tar-split.json.gz").write_bytes(split.getvalue())
         if parent:
             write(record / "parent", parent)
@@ -210,6 +237,50 @@ def small_store(data_root: Path, driver: str = OVERLAY) -> StoreBuilder:
     below = builder.image(base, "base:1")
     image = builder.image(top, "app:1", "app:latest", parent=below, history=history)
     builder.container(image, top)
+    return builder
+
+
+def real_store(data_root: Path) -> StoreBuilder:
+    """As a daemon leaves it: ``app:1`` and ``other:1`` on one base, a stopped container ``c``.
+
+    Trees share their inodes; there are links of both kinds, specials, attributes, whiteouts and
+    opaque directories, in an image layer and in the container. Needs root.
+    """
+    builder = StoreBuilder(data_root)
+    folders = [entry(name, tarfile.DIRTYPE) for name in ("bin", "etc", "opt", "opt/old", "var")]
+    base = builder.real_layer(
+        [
+            *folders,
+            entry("bin/tool", data=b"tool" * 1000, mode=0o4755),
+            entry("bin/again", tarfile.LNKTYPE, linkname="bin/tool", mode=0o4755),
+            entry("etc/base", data=b"base", pax_headers={"SCHILY.xattr.user.note": "n"}),
+            entry("etc/link", tarfile.SYMTYPE, linkname="/no/where"),
+            entry("opt/old/a", data=b"a"),
+            entry("opt/pipe", tarfile.FIFOTYPE),
+            entry("opt/null", tarfile.CHRTYPE, devmajor=1, devminor=3),
+            entry("var/gone", data=b"gone"),
+        ]
+    )
+    top = builder.real_layer(
+        [
+            entry("etc/top", data=b"top", uid=1000, gid=1000),
+            entry("opt/.wh.old"),
+            entry("var", tarfile.DIRTYPE),
+            entry("var/.wh..wh..opq"),
+            entry("var/new", data=b"new"),
+        ],
+        base,
+    )
+    other = builder.real_layer([entry("etc/other", data=b"other")], base)
+    image = builder.image(top, "app:1", "app:latest")
+    builder.image(other, "other:1")
+    container_id = builder.container(image, top)
+    mount_id = (builder.layout.mount(container_id) / "mount-id").read_text()
+    upper = builder.layout.upper(LayerId(mount_id))
+    write_tree(upper, {"etc/top": b"changed", "opt/dir/file": b"in an opaque directory"})
+    os.mknod(upper / "etc" / "base", stat.S_IFCHR, os.makedev(0, 0))
+    os.setxattr(upper / "opt", "trusted.overlay.opaque", b"y")
+    write(data_root / "volumes" / "metadata.db", "of another kind")
     return builder
 
 
