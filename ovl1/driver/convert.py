@@ -7,11 +7,12 @@ records stay valid as they are.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-from ovl1.errors import BrokenStore
+from ovl1.errors import BrokenStore, LayerError
 from ovl1.formats import tarsplit
 from ovl1.layer.delta import Event, delta
 from ovl1.layer.listing import Listed, listing
@@ -105,6 +106,21 @@ def _snapshots(store: Store, known: Dict[LayerId, Conversion]) -> Iterator[Conve
         made = Conversion(tree.layer_id, SNAPSHOT, tree.layer_id, lowers, None)
         known[made.layer_id] = made
         yield made
+
+
+@contextlib.contextmanager
+def naming(conversion: Conversion) -> Iterator[None]:
+    """Let an error in the block say which layer it is about, and what helps if nothing else."""
+    try:
+        yield
+    except LayerError as err:
+        where = f"{conversion.kind} {conversion.of}, layer {conversion.layer_id}"
+        raise LayerError(
+            err.brief,
+            details="\n".join(filter(None, (where, err.details))),
+            resolution=err.resolution
+            or "Remove the images or the container that it belongs to; load or pull them again.",
+        ) from err
 
 
 def open_view(store: Store, layer_id: LayerId) -> StackView:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Iterator, List, Sequence, Set
 
-from ovl1.driver.convert import IMAGE, Conversion, content
+from ovl1.driver.convert import IMAGE, Conversion, content, naming
 from ovl1.driver.overlay2 import driver_inodes
 from ovl1.layer.build import Built, count
 from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Event, Leave
@@ -62,7 +62,8 @@ def cost_of(
         events = content(store, conversion, keep_directory_times=keep_directory_times)
         if conversion.kind == IMAGE:
             events = _watched(events, cost)
-        cost.built += count(events, linked, own_copy=conversion.own_copy)
+        with naming(conversion):
+            cost.built += count(events, linked, own_copy=conversion.own_copy)
         cost.driver += driver_inodes(
             has_lowers=bool(conversion.lowers), has_children=conversion.has_children
         )

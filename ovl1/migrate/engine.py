@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from ovl1.errors import CheckFailed, HalfDone, Refused
+from ovl1.errors import BrokenStore, CheckFailed, HalfDone, Refused
 from ovl1.layer.build import Built
 from ovl1.linux import durable, locks
 from ovl1.linux.beneath import Directory
@@ -81,17 +81,18 @@ def run(
         journal = Journal(plan.area.journal)
         try:
             _open_area(plan, journal, times)
+            preflight.check_abilities(plan.area.staged.data_root)
             built = make_store(store, plan, progress)
             durable.sync_file_system(root)
             journal.add(events.BUILT)
             verification = _verify_staged(store, plan, progress) if verify else None
             _switch(plan, journal)
+            journal.add(events.SWITCHED)
+            if verification is not None:
+                journal.add(events.VERIFIED)
         except BaseException:
-            _take_back(root, journal, progress)
+            _take_back(root, journal, times, progress)
             raise
-        journal.add(events.SWITCHED)
-        if verification is not None:
-            journal.add(events.VERIFIED)
         return Outcome(plan, built, verification)
 
 
@@ -122,10 +123,11 @@ def rollback(
     """Take a migration back, from whatever state it is in; durable and idempotent.
 
     Args:
-        discard_new: also when Docker has made layers under overlay2 since.
+        discard_new: also when Docker has made layers or removed containers under overlay2 since.
 
     Raises:
-        Refused: there is nothing to take back, Docker uses the store, or it has made new layers.
+        Refused: there is nothing to take back, Docker uses the store, or it has made new layers
+            or removed containers.
         HalfDone: a rename met something that must not be there; says what.
     """
     root = discover(data_root).path
@@ -138,8 +140,8 @@ def rollback(
                 resolution="Run `ovl1 migrate purge` to finish it.",
             )
         if not discard_new:
-            _refuse_new_layers(Area(root), journal)
-        _undo(root, journal, progress)
+            _refuse_later_changes(Area(root), journal)
+        _undo(root, journal, journal.plan.get("times", {}), progress)
 
 
 def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_progress) -> int:
@@ -157,23 +159,25 @@ def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_
     root = discover(data_root).path
     with locks.exclusive(root):
         journal = _journal(root)
-        verified = any(record["event"] == events.VERIFIED for record in journal.records)
+        area = Area(root)
+        if journal.state == events.EMPTY:
+            _remove_home(area)
+            return 0
         if journal.state != events.PURGING:
             if not journal.is_switched:
                 raise Refused(f"the migration was {journal.words}", resolution=_ROLL_BACK)
-            if not (verified or unverified):
+            if not (journal.has(events.VERIFIED) or unverified):
                 raise Refused(
                     "the new store has not been verified, so the old one is not deleted",
                     resolution="Run `ovl1 migrate verify` first.",
                 )
             journal.add(events.PURGING)
-        area = Area(root)
         progress("deleting the old store", 0, 2)
         removed = _remove(area.old.image)
         progress("deleting the old store", 1, 2)
-        removed += _remove(area.old.home) + _remove_area(area)
+        removed += _remove(area.old.home) + _remove_new(area)
+        _remove_home(area)
         progress("deleting the old store", 2, 2)
-        durable.sync_directory(root)
         return removed
 
 
@@ -189,6 +193,13 @@ def _journal(root: Path) -> Journal:
         raise Refused(
             f"there is no migration in {root}",
             resolution="`ovl1 migrate plan` shows what one would do, `ovl1 migrate run` does it.",
+        )
+    home = journal.path.parent
+    if journal.state == events.EMPTY and set(os.listdir(home)) - {journal.path.name}:
+        raise BrokenStore(
+            f"the journal of the migration is missing in {home}",
+            details="Without it nobody can tell which of the stores is whole.",
+            resolution="Restore it from a backup, and do not start Docker on this data-root.",
         )
     return journal
 
@@ -208,6 +219,7 @@ def _open_area(plan: Plan, journal: Journal, times: Dict[str, List[int]]) -> Non
     plan.area.home.mkdir(0o700)
     journal.add(events.PLANNED, version=events.VERSION, times=times, **plan.record())
     plan.area.configs.mkdir(0o700)
+    plan.area.staged.data_root.mkdir(0o700)
     for name in plan.aside:
         (plan.area.aside.data_root / name).parent.mkdir(0o700, parents=True, exist_ok=True)
 
@@ -236,17 +248,21 @@ def _switch(plan: Plan, journal: Journal) -> None:
         journal.add(events.DONE, step=number)
 
 
-def _take_back(root: Path, journal: Journal, progress: Progress) -> None:
+def _take_back(
+    root: Path, journal: Journal, times: Dict[str, List[int]], progress: Progress
+) -> None:
     """After a failure within `run`; what led here is raised again by the caller."""
+    if not Area(root).home.is_dir():
+        return
     try:
-        _undo(root, journal, progress)
+        _undo(root, journal, times, progress)
     except Exception as err:
         raise HalfDone(
             f"the migration stopped, and could not be taken back: {err}", resolution=_ROLL_BACK
         ) from err
 
 
-def _undo(root: Path, journal: Journal, progress: Progress) -> None:
+def _undo(root: Path, journal: Journal, times: Dict[str, List[int]], progress: Progress) -> None:
     area = Area(root)
     plan = Plan(
         data_root=root,
@@ -256,23 +272,33 @@ def _undo(root: Path, journal: Journal, progress: Progress) -> None:
         left=(),
         aside=tuple(journal.plan.get("aside", ())),
     )
-    begun = sorted(set(journal.begun()), reverse=True)
-    if journal.records and journal.state != events.UNDOING:
+    if journal.records and not journal.has(events.UNDOING):
         journal.add(events.UNDOING)
-    for number in begun:
+    for number in journal.to_undo():
         plan.steps[number].undo()
+        # A step must not be undone again when others have used its names, or deleted what it made.
+        journal.add(events.UNDONE, step=number)
     progress("deleting the new layers", 0, 1)
-    _remove_area(area)
+    _remove_new(area)
     progress("deleting the new layers", 1, 1)
-    for path, (atime, mtime) in journal.plan.get("times", {}).items() if journal.records else ():
+    for path, (atime, mtime) in times.items():
         if (root / path).is_dir():
             os.utime(root / path, ns=(atime, mtime))
-    durable.sync_file_system(root)
+    _remove_home(area)
 
 
-def _refuse_new_layers(area: Area, journal: Journal) -> None:
+def _refuse_later_changes(area: Area, journal: Journal) -> None:
     if not journal.is_switched:
         return
+    containers = map(ContainerId.parse, journal.plan["containers"])
+    gone = [key for key in containers if not area.source.container_config(key).exists()]
+    if gone:
+        raise Refused(
+            f"Docker has removed {len(gone)} container(s) since the migration",
+            details="\n".join(gone[:10]),
+            resolution="`ovl1 migrate rollback --discard-new` brings them back with what they held "
+            "before the migration, but without their logs and settings of the host.",
+        )
     known = {*journal.plan["layers"], "l"}
     new = sorted(path.name for path in area.target.home.iterdir() if path.name not in known)
     if new:
@@ -284,12 +310,24 @@ def _refuse_new_layers(area: Area, journal: Journal) -> None:
         )
 
 
-def _remove_area(area: Area) -> int:
-    """Delete everything of the migration's own; the journal last, it tells what is going on."""
+def _remove_new(area: Area) -> int:
+    """Delete what the migration has of its own, all but the journal."""
     removed = sum(map(_remove, (area.staged.data_root, area.configs, area.aside.data_root)))
+    durable.sync_file_system(area.data_root)
+    return removed
+
+
+def _remove_home(area: Area) -> None:
+    """Delete the journal, which tells what is going on, and its directory, now empty.
+
+    The data-root keeps its own times, unless the process is killed between the last two changes.
+    """
+    times = area.data_root.stat()
+    _remove(area.journal)
     if area.home.is_dir():
-        durable.sync_directory(area.home)
-    return removed + _remove(area.journal) + _remove(area.home)
+        area.home.rmdir()
+    os.utime(area.data_root, ns=(times.st_atime_ns, times.st_mtime_ns))
+    durable.sync_file_system(area.data_root)
 
 
 def _remove(path: Path) -> int:

@@ -18,9 +18,13 @@ from ovl1.linux.durable import append_line
 VERSION = 1
 
 PLANNED, BUILT, BEGUN, DONE = "planned", "built", "begun", "done"
-SWITCHED, VERIFIED, UNDOING, PURGING = "switched", "verified", "undoing", "purging"
+SWITCHED, VERIFIED, PURGING = "switched", "verified", "purging"
+UNDOING, UNDONE = "undoing", "undone"
+EMPTY = "empty"
+"""Not an event: there is a journal, or the directory for one, and nothing in it."""
 
 _WORDS = {
+    EMPTY: "interrupted before it changed anything, or after it was taken back or purged",
     PLANNED: "interrupted while the new layers were being made; Docker still uses the old ones",
     BUILT: "the new layers are made but not yet in place; Docker still uses the old ones",
     BEGUN: "interrupted while the new layers were being put into place",
@@ -28,6 +32,7 @@ _WORDS = {
     SWITCHED: "finished: Docker finds an overlay2 store; not yet verified",
     VERIFIED: "finished and verified: Docker finds an overlay2 store",
     UNDOING: "interrupted while it was being rolled back",
+    UNDONE: "interrupted while it was being rolled back",
     PURGING: "finished; interrupted while the old layers were being deleted",
 }
 
@@ -41,7 +46,7 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> Optional[Journal]:
-        """The journal at `path`, or None if no migration is in progress.
+        """The journal at `path`, or None if no migration is in progress: without its directory.
 
         Raises:
             BrokenStore: it exists but is none of ours, or of a newer version.
@@ -49,13 +54,14 @@ class Journal:
         try:
             lines = path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
-            return None
+            if not path.parent.is_dir():
+                return None
+            lines = []
         journal = cls(path)
         try:
             journal.records.extend(json.loads(line) for line in lines)
             if journal.records and journal.records[0]["version"] != VERSION:
                 raise ValueError(f"version {journal.records[0]['version']}")
-            journal.records.extend([] if journal.records else [{"event": PLANNED}])
         except (ValueError, KeyError, TypeError) as err:
             raise BrokenStore(
                 "the journal of the migration cannot be read",
@@ -74,7 +80,7 @@ class Journal:
     @property
     def state(self) -> str:
         """The last event."""
-        return str(self.records[-1]["event"])
+        return str(self.records[-1]["event"]) if self.records else EMPTY
 
     @property
     def words(self) -> str:
@@ -84,13 +90,21 @@ class Journal:
     @property
     def plan(self) -> Dict[str, Any]:
         """What the plan left for later: see `ovl1.migrate.engine`."""
-        return self.records[0]
+        return self.records[0] if self.records else {}
 
     @property
     def is_switched(self) -> bool:
         """Whether the new store has been put into place, whole."""
         return self.state in (SWITCHED, VERIFIED)
 
-    def begun(self) -> List[int]:
-        """Numbers of the steps that were begun, in order, done or not."""
-        return [record["step"] for record in self.records if record["event"] == BEGUN]
+    def has(self, event: str) -> bool:
+        """Whether an event was recorded, whatever came after it."""
+        return any(record["event"] == event for record in self.records)
+
+    def to_undo(self) -> List[int]:
+        """Numbers of the steps that were begun, done or not, and not undone; the last one first."""
+        begun, undone = (
+            {record["step"] for record in self.records if record["event"] == event}
+            for event in (BEGUN, UNDONE)
+        )
+        return sorted(begun - undone, reverse=True)

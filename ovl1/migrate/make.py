@@ -7,7 +7,7 @@ import re
 from typing import Tuple
 
 from ovl1.driver import overlay2
-from ovl1.driver.convert import Conversion, content
+from ovl1.driver.convert import Conversion, content, naming
 from ovl1.layer.build import Built, build
 from ovl1.layer.delta import delta
 from ovl1.linux.beneath import Directory
@@ -57,7 +57,7 @@ def _make_layer(store: Store, plan: Plan, conversion: Conversion, pair: Tuple[in
         root_pair=pair,
         has_children=conversion.has_children,
     )
-    with Directory.open(staged.diff(conversion.layer_id)) as target:
+    with naming(conversion), Directory.open(staged.diff(conversion.layer_id)) as target:
         return build(
             content(store, conversion, keep_directory_times=plan.keep_directory_times),
             target,

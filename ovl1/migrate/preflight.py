@@ -80,8 +80,8 @@ def check_plan(store: Store, plan: Plan) -> None:
     """The new store must be possible, here.
 
     Raises:
-        Refused: names are taken, a chain is too long, a directory is mounted by itself.
-        NotPossibleHere: inodes, space or an ability of the file system are missing.
+        Refused: names are taken, or a chain is too long.
+        NotPossibleHere: inodes or space are missing.
     """
     area = plan.area
     aside = {area.data_root / name for name in plan.aside}
@@ -100,9 +100,7 @@ def check_plan(store: Store, plan: Plan) -> None:
             resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
             "runs the overlay driver (docker export | docker import).",
         )
-    # Before the abilities: to try them takes some inodes and some space.
     _check_room(store, plan)
-    _check_abilities(area.data_root)
 
 
 def _check_one_file_system(home: Path) -> None:
@@ -116,11 +114,17 @@ def _check_one_file_system(home: Path) -> None:
         )
 
 
-def _check_abilities(data_root: Path) -> None:
-    # The probe's scratch directory would change the data-root's modification time.
-    times = data_root.stat()
-    abilities = probe(data_root, _NEEDED)
-    os.utime(data_root, ns=(times.st_atime_ns, times.st_mtime_ns))
+def check_abilities(scratch: Path) -> None:
+    """The file system must keep what overlay2 layers are made of.
+
+    Args:
+        scratch: a directory in the migration's own area: trying changes it, and a process that is
+            killed meanwhile leaves something there.
+
+    Raises:
+        NotPossibleHere: says what does not work.
+    """
+    abilities = probe(scratch, _NEEDED)
     missing = [f"{name}: {abilities[name].reason}" for name in _NEEDED if not abilities[name].works]
     if missing:
         raise NotPossibleHere(

@@ -106,6 +106,8 @@ class SwitchDriver:
             # rename(2) leaves both names of one inode as they are.
             self.kept.unlink()
         else:
+            # Docker may have removed the container since.
+            self.config.parent.mkdir(0o710, exist_ok=True)
             durable.rename(self.kept, self.config)
         temporary = self.config.with_name(self.config.name + durable.TEMPORARY_SUFFIX)
         if temporary.exists():

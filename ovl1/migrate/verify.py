@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import List, Sequence
 
 from ovl1.driver.convert import IMAGE, Conversion, open_view
+from ovl1.errors import BrokenStore
 from ovl1.formats import tarsplit
 from ovl1.layer.export import Problem, ViewContents, check
 from ovl1.linux.workers import in_parallel
@@ -62,12 +63,17 @@ def verify_stores(
     """Compare every layer of `layers` in both stores; reads all contents of image layers once.
 
     Raises:
-        BrokenStore: a layer is missing in one of the stores.
+        BrokenStore: a layer is missing in the old store.
     """
     records = {record.cache_id: record.diff_id for record in old.layers.values()}
 
     def check_layer(layer: Conversion) -> Verification:
         result = Verification()
+        try:
+            open_view(new, layer.layer_id).close()
+        except BrokenStore as err:
+            result.differences.append(f"{layer.kind} {layer.of}: {err.brief}")
+            return result
         _compare_views(old, new, layer, result, keep_directory_times=keep_directory_times)
         if layer.kind == IMAGE and layer.tar_split is not None:
             _compare_tars(old, new, layer, records[layer.layer_id], result)
