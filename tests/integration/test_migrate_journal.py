@@ -1,0 +1,269 @@
+"""A migration that is killed, at any moment: rollback brings back what was, bit for bit.
+
+Each call that changes the store or the journal is a point. A child process does the real work on
+a real file system and ends there without any clean-up, before or after the call. That is a
+``kill -9``, at a chosen instruction.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple
+
+import pytest
+
+from ovl1.cli.main import INTERRUPTED
+from ovl1.errors import Refused
+from ovl1.linux import locks
+from ovl1.linux.loopback import loop_file_system
+from ovl1.migrate.area import Area
+from tests.support.child import Ended, command, in_child, running
+from tests.support.manifest import Entry, differences, manifest
+from tests.support.moments import AFTER, BEFORE, KILLED, Point, counted, interrupted, killed, points
+from tests.support.store_builder import real_store
+
+pytestmark = pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")
+
+ROOT_TIME = ".: mtime_ns "
+
+# How often each is called for the store of these tests; a test below counts them.
+IN_RUN = {
+    "Move.do": 4,
+    "SwitchDriver.do": 1,
+    "Journal.add": 14,
+    "os.rename": 5,
+    "sync_file_system": 1,
+    "make_store": 1,
+}
+IN_ROLLBACK = {
+    "Move.undo": 4,
+    "SwitchDriver.undo": 1,
+    "Journal.add": 6,
+    "os.rename": 5,
+    "remove_tree": 3,
+    "sync_file_system": 2,
+    "Path.rmdir": 1,
+}
+IN_PURGE = {"Journal.add": 1, "remove_tree": 5, "sync_file_system": 2, "Path.rmdir": 1}
+
+
+class Place(NamedTuple):
+    """A store, and what it was at first."""
+
+    root: Path
+    before: Dict[bytes, Entry]
+
+    def do(self, *arguments: str) -> Ended:
+        return in_child(command(self.root, "migrate", *arguments))
+
+    def done(self, *arguments: str) -> None:
+        ended = self.do(*arguments)
+        assert ended.code == 0, ended
+
+    def wait_for_workers(self) -> None:
+        """Those of a killed command are killed with it, but a moment later: they hold its lock."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with locks.exclusive(self.root):
+                    return
+            except Refused:
+                assert time.monotonic() < deadline, "somebody has survived"
+                time.sleep(0.01)
+
+    def differences(self) -> List[str]:
+        return differences(self.before, manifest(self.root))
+
+    def is_as_before(self, *, but_for_its_time: bool = False) -> None:
+        found = self.differences()
+        assert not [
+            line for line in found if not (but_for_its_time and line.startswith(ROOT_TIME))
+        ], found
+
+    def has_nothing_to_take_back(self) -> None:
+        assert "No migration" in self.do("status").out
+        ended = self.do("rollback")
+        assert ended.code == 3, ended
+        assert "there is no migration" in ended.err
+
+    def takes_back(self, point: Point) -> None:
+        """After something was killed at `point`."""
+        if Area(self.root).home.exists():
+            status = self.do("status")
+            assert status.code == 0, status
+            assert "No migration" not in status.out
+            again = self.do("run")
+            assert again.code == 3, again
+            assert "`ovl1 migrate rollback`" in again.err
+            self.done("rollback")
+        self.is_as_before(but_for_its_time=point in ONLY_THE_TIME_IS_LOST)
+        self.has_nothing_to_take_back()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with loop_file_system("ext4", tmp_path, 64 << 20, inodes=4096) as mounted:
+        root = mounted / "docker"
+        root.mkdir()
+        real_store(root)
+        yield Place(root, manifest(root))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "verb", "calls"),
+    [([], "run", IN_RUN), (["run"], "rollback", IN_ROLLBACK), (["run"], "purge", IN_PURGE)],
+)
+def test_the_tables_have_all_points(
+    place: Place, earlier: List[str], verb: str, calls: Dict[str, int]
+) -> None:
+    for argument in earlier:
+        place.done(argument)
+    ended = in_child(counted(calls, command(place.root, "migrate", verb)))
+    assert ended.err.endswith(f"{calls}"), ended
+
+
+# Between these two the data-root's own modification time is known to nobody but the process:
+# `.ovl1` is there and the journal is not, or the other way round.
+ONLY_THE_TIME_IS_LOST = {Point("Journal.add", 0, BEFORE), Point("Path.rmdir", 0, AFTER)}
+
+
+@pytest.mark.parametrize("point", points(IN_RUN), ids=str)
+def test_run_killed(place: Place, point: Point) -> None:
+    ended = in_child(killed(point, command(place.root, "migrate", "run")))
+    assert ended.code == KILLED, ended
+    place.takes_back(point)
+    place.done("run")
+
+
+@pytest.mark.parametrize("point", points(IN_ROLLBACK), ids=str)
+def test_rollback_killed(place: Place, point: Point) -> None:
+    place.done("run")
+    ended = in_child(killed(point, command(place.root, "migrate", "rollback")))
+    assert ended.code == KILLED, ended
+    place.takes_back(point)
+
+
+@pytest.mark.parametrize("point", points(IN_ROLLBACK), ids=str)
+def test_rollback_killed_of_a_run_killed(place: Place, point: Point) -> None:
+    """The most that there can be to take back: all steps begun, the last one not recorded."""
+    last = Point("Move.do", IN_RUN["Move.do"] - 1, AFTER)
+    assert in_child(killed(last, command(place.root, "migrate", "run"))).code == KILLED
+    ended = in_child(killed(point, command(place.root, "migrate", "rollback")))
+    assert ended.code == KILLED, ended
+    place.takes_back(point)
+
+
+# Two more than in IN_RUN: an empty overlay2 store is moved out of the way, and back.
+@pytest.mark.parametrize("point", points({"Move.do": 6, "Move.undo": 6}), ids=str)
+def test_killed_with_an_empty_store_aside(place: Place, point: Point) -> None:
+    for name in ("overlay2/l", "image/overlay2/layerdb/sha256"):
+        (place.root / name).mkdir(parents=True)
+    place = Place(place.root, manifest(place.root))
+    verb = "run"
+    if point.name == "Move.undo":
+        place.done("run")
+        verb = "rollback"
+    assert in_child(killed(point, command(place.root, "migrate", verb))).code == KILLED
+    place.takes_back(point)
+
+
+@pytest.mark.parametrize("point", points(IN_PURGE), ids=str)
+def test_purge_killed(place: Place, point: Point) -> None:
+    place.done("run")
+    ended = in_child(killed(point, command(place.root, "migrate", "purge")))
+    assert ended.code == KILLED, ended
+    if Area(place.root).home.exists():
+        assert "No migration" not in place.do("status").out
+        place.done("purge")
+    left = {path.name for path in place.root.iterdir()}
+    assert left == {"overlay2", "image", "containers", "volumes"}
+    assert {path.name for path in (place.root / "image").iterdir()} == {"overlay2"}
+    proof = in_child(command(place.root, "--driver", "overlay2", "image", "verify", "--all"))
+    assert proof.code == 0, proof
+    place.has_nothing_to_take_back()
+
+
+@pytest.mark.parametrize("point", points(IN_RUN), ids=str)
+def test_run_interrupted_takes_everything_back(place: Place, point: Point) -> None:
+    ended = in_child(interrupted(point, command(place.root, "migrate", "run")))
+    assert ended.code == INTERRUPTED, ended
+    place.is_as_before()
+    place.has_nothing_to_take_back()
+
+
+@pytest.mark.parametrize("verb", ["run", "rollback"])
+def test_killed_at_any_moment(place: Place, verb: str, full: bool) -> None:
+    """Moments that nobody has thought of; each hundredth of the way, or each tenth."""
+    action = command(place.root, "migrate", verb)
+    if verb == "rollback":
+        place.done("run")
+    begun = time.monotonic()
+    assert in_child(action).code == 0
+    duration = time.monotonic() - begun
+    if verb == "run":
+        place.done("rollback")
+    steps = 100 if full else 10
+    for step in range(steps):
+        if verb == "rollback":
+            place.done("run")
+        with running(action) as child:
+            time.sleep(duration * (step + 0.5) / steps)
+            child.signal(signal.SIGKILL)
+        place.wait_for_workers()
+        if Area(place.root).home.exists():
+            place.done("rollback")
+        place.is_as_before(but_for_its_time=True)
+
+
+@pytest.mark.parametrize("number", range(1, IN_RUN["Journal.add"]))
+def test_a_torn_last_line_of_the_journal(place: Place, number: int) -> None:
+    """As a power cut may leave it; and killed again while that is taken back."""
+    point = Point("Journal.add", number, BEFORE)
+    assert in_child(killed(point, command(place.root, "migrate", "run"))).code == KILLED
+    with Area(place.root).journal.open("ab") as journal:
+        journal.write(b'{"event": "be')
+    again = Point("Journal.add", 0, AFTER)
+    assert in_child(killed(again, command(place.root, "migrate", "rollback"))).code == KILLED
+    place.takes_back(again)
+
+
+def test_a_torn_first_line_of_the_journal(place: Place) -> None:
+    first = Point("Journal.add", 0, AFTER)
+    assert in_child(killed(first, command(place.root, "migrate", "run"))).code == KILLED
+    os.truncate(Area(place.root).journal, 10)
+    removing = Point("remove_tree", 0, BEFORE)
+    assert in_child(killed(removing, command(place.root, "migrate", "rollback"))).code == KILLED
+    place.done("rollback")
+    place.is_as_before(but_for_its_time=True)
+
+
+def test_without_its_journal_nothing_is_touched(place: Place) -> None:
+    place.done("run")
+    Area(place.root).journal.unlink()
+    before = manifest(place.root)
+    for verb in ("run", "rollback", "purge", "verify"):
+        ended = place.do(verb)
+        assert ended.code == 3, (verb, ended)
+    assert differences(before, manifest(place.root)) == []
+
+
+def test_a_container_removed_since(place: Place) -> None:
+    """As ``docker rm`` under overlay2 does it."""
+    place.done("run")
+    (container,) = (place.root / "containers").iterdir()
+    shutil.rmtree(container)
+    shutil.rmtree(place.root / "image/overlay2/layerdb/mounts" / container.name)
+    before = manifest(place.root)
+    refused = place.do("rollback")
+    assert refused.code == 3, refused
+    assert container.name[:12] in refused.err
+    assert differences(before, manifest(place.root)) == []
+    place.done("rollback", "--discard-new")
+    told = [line for line in place.differences() if not line.startswith("containers")]
+    assert told == []
+    old = place.before[os.fsencode(f"containers/{container.name}/config.v2.json")]
+    assert manifest(container)[b"config.v2.json"] == old
