@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import click
 
@@ -11,6 +11,8 @@ from ovl1.cli import output
 from ovl1.cli.context import Context, json_option, phases
 from ovl1.inodes.attribute import report as make_report
 from ovl1.inodes.report import LayerUse, Report, Share
+
+_COLUMNS = (">DIRS", ">SYMLINKS", ">SPECIAL", ">FILES", ">SHARED NAMES", ">DRIVER")
 
 _EPILOG = """\b
 Examples:
@@ -30,8 +32,10 @@ def command() -> None:
 def report(context: Context) -> None:
     """Count every inode of the data-root: by layer, image, container, and what is beside them.
 
-    An inode that layers share is counted at the lowest of them. OWN is what nothing else uses, and
-    so what removing the image or the container gives back.
+    FILES are regular inodes seen first in that layer, parents before children; SHARED NAMES are
+    further names of inodes that were seen before, and cost nothing. DRIVER is what the storage
+    driver has around the layers. An image's figures are those of all its layers; OWN are the
+    inodes that nothing else uses, which removing the image or the container gives back.
     """
     store = context.store()
     with phases(context) as progress:
@@ -51,11 +55,9 @@ def values(made: Report) -> Dict[str, Any]:
         "in_layers": made.in_layers,
         "total_as_overlay2": made.total_as_overlay2,
         "no_overlay2": made.no_overlay2,
-        "layers": [
-            {**asdict(use), "inodes": use.inodes, "tree": asdict(use.tree)} for use in made.layers
-        ],
-        "images": [asdict(share) for share in made.images],
-        "containers": [asdict(share) for share in made.containers],
+        "layers": [{**asdict(use), "inodes": use.inodes} for use in made.layers],
+        "images": [{**asdict(share), "inodes": share.inodes} for share in made.images],
+        "containers": [{**asdict(share), "inodes": share.inodes} for share in made.containers],
         "others": {name: counts.inodes for name, counts in made.others},
         "file_system": {**asdict(made.file_system), "elsewhere": made.elsewhere},
     }
@@ -65,42 +67,24 @@ def show(made: Report) -> None:
     """The report for people."""
     click.echo("Layers, parents first:")
     output.print_table(
-        [
-            "LAYER",
-            "KIND",
-            ">DIRS",
-            ">SYMLINKS",
-            ">SPECIAL",
-            ">FILES",
-            ">SHARED NAMES",
-            ">DRIVER",
-            ">INODES",
-        ],
-        [_layer_row(use) for use in made.layers],
+        ["LAYER", "KIND", *_COLUMNS, ">INODES"],
+        [[use.name[:12], use.kind, *_figures(use), str(use.inodes)] for use in made.layers],
     )
-    click.echo("\nImages:")
-    output.print_table(["IMAGE", "NAMES", ">LAYERS", ">INODES", ">OWN"], _shares(made.images))
-    if made.containers:
-        click.echo("\nContainers:")
-        output.print_table(
-            ["CONTAINER", "NAME", ">LAYERS", ">INODES", ">OWN"], _shares(made.containers)
-        )
+    for title, shares in (("Images", made.images), ("Containers", made.containers)):
+        if shares:
+            click.echo(f"\n{title}:")
+            output.print_table(
+                [title[:-1].upper(), "NAMES", ">LAYERS", *_COLUMNS, ">INODES", ">OWN"],
+                _shares(shares),
+            )
     click.echo()
     output.print_fields(_totals(made))
 
 
-def _layer_row(use: LayerUse) -> List[str]:
+def _figures(use: Union[LayerUse, Share]) -> List[str]:
     tree = use.tree
-    figures = (
-        tree.directories,
-        tree.symlinks,
-        tree.specials,
-        tree.files,
-        tree.shared,
-        use.overhead,
-        use.inodes,
-    )
-    return [use.name[:12], use.kind, *map(str, figures)]
+    figures = (tree.directories, tree.symlinks, tree.specials, tree.files, tree.shared)
+    return [*map(str, figures), str(use.overhead)]
 
 
 def _shares(shares: Sequence[Share]) -> List[List[str]]:
@@ -109,6 +93,7 @@ def _shares(shares: Sequence[Share]) -> List[List[str]]:
             share.id.replace("sha256:", "")[:12],
             " ".join(share.names) or "-",
             str(share.layers),
+            *_figures(share),
             str(share.inodes),
             str(share.own),
         ]

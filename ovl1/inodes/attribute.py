@@ -120,36 +120,49 @@ def _others(root: Path, driver: str, scanner: Scanner) -> Iterator[Tuple[str, Co
 
 def _images(store: Store, uses: Dict[str, LayerUse]) -> Iterator[Share]:
     users: Dict[ChainId, int] = {}
-    chains: Dict[str, List[ChainId]] = {}
-    for image_id, image in store.images.items():
-        chains[image_id] = [record.chain_id for record in store.chain(image)]
-    for mount in store.mounts.values():
-        if mount.parent in store.layers:
-            chains[mount.mount_id] = [
-                record.chain_id for record in store.parts.layers.chain(mount.parent)
-            ]
-    for chain in chains.values():
+    chains = {image_id: _chain(store, image.top) for image_id, image in store.images.items()}
+    standing = [_chain(store, mount.parent) for mount in store.mounts.values()]
+    for chain in (*chains.values(), *standing):
         for chain_id in chain:
             users[chain_id] = users.get(chain_id, 0) + 1
-    for image_id in sorted(store.images):
-        chain = chains[image_id]
-        names = [store.layers[chain_id].cache_id for chain_id in chain]
-        own = [store.layers[chain_id].cache_id for chain_id in chain if users[chain_id] == 1]
-        tags = tuple(store.references.tags_of(image_id))
-        yield Share(image_id, tags, len(chain), _sum(uses, names), _sum(uses, own))
+    for image_id, chain in sorted(chains.items()):
+        names = {chain_id: store.layers[chain_id].cache_id for chain_id in chain}
+        own = [name for chain_id, name in names.items() if users[chain_id] == 1]
+        yield _share(image_id, store.references.tags_of(image_id), names.values(), own, uses)
+
+
+def _chain(store: Store, top: Optional[ChainId]) -> List[ChainId]:
+    """The layers from `top` down; none if it is not there."""
+    if top not in store.layers:
+        return []
+    return [record.chain_id for record in store.parts.layers.chain(top)]
 
 
 def _containers(store: Store, uses: Dict[str, LayerUse]) -> Iterator[Share]:
     for container_id, mount in sorted(store.mounts.items()):
         names = [layer_id for layer_id in (mount.init_id, mount.mount_id) if layer_id]
         container = store.containers.get(container_id)
-        title = (container.name,) if container is not None else ()
-        inodes = _sum(uses, names)
-        yield Share(container_id, title, len(names), inodes, inodes)
+        title = [container.name] if container is not None else []
+        yield _share(container_id, title, names, names, uses)
 
 
-def _sum(uses: Dict[str, LayerUse], names: Iterable[str]) -> int:
-    return sum(uses[name].inodes for name in set(names) if name in uses)
+def _share(
+    of: str,
+    names: Iterable[str],
+    layers: Iterable[str],
+    own: Iterable[str],
+    uses: Dict[str, LayerUse],
+) -> Share:
+    """What the layers take together."""
+    used = [uses[name] for name in layers if name in uses]
+    return Share(
+        id=of,
+        names=tuple(names),
+        layers=len(used),
+        tree=sum((use.tree for use in used), Counts()),
+        overhead=sum(use.overhead for use in used),
+        own=sum(uses[name].inodes for name in own if name in uses),
+    )
 
 
 def _as_overlay2(

@@ -35,10 +35,17 @@ class Share:
     id: str
     names: Tuple[str, ...]
     layers: int
-    inodes: int
-    """Of all its layers."""
+    tree: Counts
+    """What all its layers hold."""
+    overhead: int
+    """The driver's own directories and files around them."""
     own: int
-    """Of those layers that nothing else uses: what removing it frees."""
+    """Inodes of those layers that nothing else uses: what removing it frees."""
+
+    @property
+    def inodes(self) -> int:
+        """Of all its layers."""
+        return self.tree.inodes + self.overhead
 
 
 @dataclass(frozen=True)

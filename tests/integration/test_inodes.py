@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import stat
 import time
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Counter, Iterator, Set, Tuple
 
 import pytest
 
@@ -89,8 +91,46 @@ def test_layers_images_and_containers_add_up(captured: Captured) -> None:
     for image in told.images:
         chain = [names[record.cache_id] for record in store.chain(store.images[_image(image.id)])]
         assert image.inodes == sum(use.inodes for use in chain)
+        assert image.tree.directories == sum(use.tree.directories for use in chain)
         assert image.own <= image.inodes
     assert len(told.containers) == len(store.mounts)
+    assert sum(container.own for container in told.containers) == sum(
+        use.inodes for use in told.layers if use.kind in ("init", "container")
+    )
+
+
+def test_a_tree_is_counted_by_kind(captured: Captured) -> None:
+    """Each layer's names, seen plainly: directories by `stat`, the rest by their inode."""
+    data_root, _ = captured
+    seen: Set[int] = set()
+    for use in report(Store.open(data_root)).layers:
+        home = data_root / "overlay" / use.name
+        kinds: Counter[str] = collections.Counter()
+        for top in (home / "root", home / "upper"):
+            if top.is_dir():
+                count_plainly(top, seen, kinds)
+        tree = use.tree
+        assert kinds == collections.Counter(
+            dir=tree.directories,
+            file=tree.files,
+            symlink=tree.symlinks,
+            special=tree.specials,
+            shared=tree.shared,
+        )
+
+
+def count_plainly(top: Path, seen: Set[int], kinds: Counter[str]) -> None:
+    kinds["dir"] += 1
+    for directory, subdirectories, files in os.walk(os.fsencode(top)):
+        for name in subdirectories + files:
+            status = os.lstat(os.path.join(directory, name))
+            if stat.S_ISDIR(status.st_mode):
+                kinds["dir"] += 1
+                continue
+            known = {stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
+            new = status.st_ino not in seen
+            kinds[known.get(stat.S_IFMT(status.st_mode), "special") if new else "shared"] += 1
+            seen.add(status.st_ino)
 
 
 def _image(text: str) -> ImageId:
