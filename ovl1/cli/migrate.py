@@ -165,7 +165,10 @@ def rollback(context: Context, *, discard_new: bool) -> None:
 @json_option
 @click.pass_obj
 def purge(context: Context, *, unverified: bool) -> None:
-    """Delete the old store. From then on there is no way back."""
+    """Delete the old store. From then on there is no way back.
+
+    What the plan listed as not taken along is deleted with it.
+    """
     with phases(context) as progress:
         removed = engine.purge(context.data_root, unverified=unverified, progress=progress)
     _say(context, {"removed": removed}, f"Deleted the old store, {removed} names.")
@@ -219,7 +222,7 @@ def _plan_fields(made: Plan, cost: Cost) -> List[Tuple[str, str]]:
         ("entries linked, not copied", str(cost.built.linked)),
         ("data copied", output.human_size(cost.built.copied_bytes)),
     ]
-    fields += [("left out", text) for text in made.left]
+    fields += [("not taken along", text) for text in made.left]
     return fields
 
 

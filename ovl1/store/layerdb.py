@@ -7,6 +7,7 @@ and reported. What a broken record names is remembered, so that nobody takes its
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Set, Tuple
@@ -164,19 +165,20 @@ def _read_record(entry: Folder, chain_id: ChainId, table: LayerTable) -> LayerRe
 def _tar_split(entry: Folder, table: LayerTable) -> Optional[Path]:
     path = entry.path / names.TAR_SPLIT
     try:
-        with entry.directory.reading(names.TAR_SPLIT.encode()) as fd, open(
-            fd, "rb", closefd=False
-        ) as f:
-            if f.read(1):
+        with entry.directory.reading(names.TAR_SPLIT.encode()) as fd:
+            if os.read(fd, 1):
                 return path
-        what = "is empty"
+    except FileNotFoundError:
+        # Docker uses such a layer, all but for writing its tar.
+        what = f"{path.name} is missing: the layer's tar cannot be written again exactly"
+        table.problems.append(Problem.note(path, what, _RELOAD))
+        return None
     except OSError:
-        what = "is missing"
-    table.problems.append(
-        Problem(
-            path, f"{path.name} {what}: the layer's tar cannot be written again exactly", _RELOAD
-        )
-    )
+        what = "is no readable file"
+    else:
+        what = "is empty, as a crash leaves files"
+    what = f"{path.name} {what}: the layer's tar cannot be written again exactly"
+    table.problems.append(Problem(path, what, _RELOAD))
     return None
 
 

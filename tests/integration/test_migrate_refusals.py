@@ -211,8 +211,10 @@ def test_the_plan_changes_nothing(place: Place) -> None:
         (written(lambda place: place.layout.home / "file", ""), lambda _: "file:"),
         # Docker itself notices only when it writes the layer's tar, and cannot; nor after.
         (obstacles.tar_split_of_another, lambda place: place.top),
+        # The trees are compared instead.
+        (obstacles.tar_split_is_missing, lambda place: place.top),
     ],
-    ids=["directory", "file", "tar-split-of-another"],
+    ids=["directory", "file", "tar-split-of-another", "no-tar-split"],
 )
 def test_told_but_not_refused(
     place: Place, oddity: Obstacle, names: Callable[[Place], str]

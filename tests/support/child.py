@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
@@ -10,7 +11,11 @@ import traceback
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ovl1.cli.main import run
+from ovl1.cli.main import COMMANDS, run
+
+# A child that has lost its rights may not be able to read Python's own files any more.
+for _name in COMMANDS:
+    importlib.import_module(f"ovl1.cli.{_name}")
 
 NOBODY = 65534
 _FAILED = 70

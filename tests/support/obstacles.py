@@ -114,6 +114,10 @@ def tar_split_is_cut(place: Place) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def tar_split_is_missing(place: Place) -> None:
+    (place.record / TAR_SPLIT).unlink()
+
+
 def tar_split_is_no_json(place: Place) -> None:
     (place.record / TAR_SPLIT).write_bytes(gzip.compress(b"nonsense\n"))
 

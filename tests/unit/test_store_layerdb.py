@@ -110,6 +110,7 @@ def test_without_tar_split_a_layer_is_usable(
     (problem,) = table.problems
     assert problem.where == path
     assert "cannot be written again" in problem.what
+    assert problem.is_error == empty
 
 
 def test_a_chain_id_must_follow_from_the_record(
