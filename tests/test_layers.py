@@ -18,7 +18,7 @@ from tests.support.sources import ROOT, modules
 # whose parsers raise the errors.
 LEVELS = (
     ("errors",),
-    ("model",),
+    ("model", "closing"),
     ("linux",),
     ("formats",),
     ("tree",),
@@ -32,7 +32,7 @@ LEVELS = (
 LEVEL_OF: Dict[str, int] = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Bytes in, values out: a format must be testable, and trustworthy, without a kernel.
-NARROW: Dict[str, FrozenSet[str]] = {"formats": frozenset({"errors", "model"})}
+NARROW: Dict[str, FrozenSet[str]] = {"formats": frozenset({"errors", "model", "closing"})}
 
 
 class Import(NamedTuple):
@@ -123,7 +123,7 @@ def test_a_bad_file_is_seen() -> None:
 @pytest.mark.parametrize(
     ("path", "line", "word"),
     [
-        ("ovl1/formats/tar.py", "from ovl1.linux import xattrs", "only errors, model"),
+        ("ovl1/formats/tar.py", "from ovl1.linux import xattrs", "only closing, errors, model"),
         ("ovl1/migrate/plan.py", "from ovl1 import inodes", "side by side"),
         ("ovl1/migrate/__init__.py", "from ..inodes import scan", "side by side"),
         ("ovl1/errors.py", "from ovl1.model import LayerId", "above"),

@@ -154,7 +154,10 @@ def verify(context: Context) -> None:
 @json_option
 @click.pass_obj
 def rollback(context: Context, *, discard_new: bool) -> None:
-    """Take a migration back, finished or interrupted; Docker must be stopped."""
+    """Take a migration back, finished or interrupted; Docker must be stopped.
+
+    What containers wrote under overlay2 since is given up: the old store is as it was.
+    """
     with phases(context) as progress:
         engine.rollback(context.data_root, discard_new=discard_new, progress=progress)
     _say(context, {"state": "rolled back"}, "The data-root is as it was before the migration.")

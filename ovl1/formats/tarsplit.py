@@ -15,7 +15,6 @@ import io
 import itertools
 import json
 import zlib
-from types import TracebackType
 from typing import (
     Any,
     BinaryIO,
@@ -26,12 +25,12 @@ from typing import (
     NamedTuple,
     Optional,
     Set,
-    Type,
     Union,
 )
 
 import fastcrc
 
+from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.formats.tarheader import GLOBAL_PAX, HeaderParser, TarEntry
 from ovl1.formats.tarstream import CHUNK, Content, read_full, refuse_sparse
@@ -157,7 +156,7 @@ def headers(entries: Iterable[Entry]) -> Iterator[TarEntry]:
         yield header
 
 
-class Writer:
+class Writer(Closing):
     """Writes a tar-split file; a context manager.
 
     Args:
@@ -190,17 +189,6 @@ class Writer:
     def close(self) -> None:
         """Write the end of the compressed data."""
         self._gzip.close()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def _write(self, fields: str, payload: Optional[bytes]) -> None:
         value = "null" if payload is None else f'"{base64.b64encode(payload).decode()}"'

@@ -14,9 +14,9 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from types import TracebackType
-from typing import BinaryIO, Dict, Optional, Set, Tuple, Type
+from typing import BinaryIO, Dict, Optional, Set, Tuple
 
+from ovl1.closing import Closing
 from ovl1.errors import LayerError, Refused
 from ovl1.formats import tarheader, tarstream, whiteouts
 from ovl1.formats.tarheader import TarEntry
@@ -72,7 +72,7 @@ def apply_to_root(tar: BinaryIO, parent: Optional[Directory], target: Directory)
     return applied
 
 
-class _Application:
+class _Application(Closing):
     def __init__(self, target: Directory) -> None:
         self._target = target
         self._maker = EntryMaker(target)
@@ -82,15 +82,8 @@ class _Application:
         self._directories: Dict[Parts, TarEntry] = {}
         self._size = self._entries = 0
 
-    def __enter__(self) -> _Application:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
+        """Close what it has opened; idempotent."""
         self._here.close()
 
     def add(self, entry: TarEntry, content: Content) -> None:

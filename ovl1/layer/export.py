@@ -12,9 +12,9 @@ import abc
 import errno
 import hashlib
 import os
-from types import TracebackType
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Type
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
 
+from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.formats.tarsplit import NO_CONTENT, Entry, FileEntry, Raw, crc64
 from ovl1.formats.tarstream import CHUNK
@@ -130,7 +130,7 @@ class _Following(abc.ABC):
     def _link_at(self, parts: Parts) -> Optional[bytes]: ...
 
 
-class TreeContents(_Following):
+class TreeContents(_Following, Closing):
     """The files of one complete tree: a v1 layer's ``root``; a context manager.
 
     Args:
@@ -146,17 +146,6 @@ class TreeContents(_Following):
     def close(self) -> None:
         """Close what it has opened itself; idempotent."""
         self._here.close()
-
-    def __enter__(self) -> TreeContents:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def _open(self, parts: Parts) -> int:
         return self._go(parts[:-1]).open_file(parts[-1])

@@ -12,8 +12,9 @@ import os
 import stat
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Type
+from typing import Iterable, Iterator, List, NamedTuple
+
+from ovl1.closing import Closing
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -31,7 +32,7 @@ class Name(NamedTuple):
     """`DIR`, `FILE`, `LINK`, or `SPECIAL` for a fifo, a socket or a device."""
 
 
-class Directory:
+class Directory(Closing):
     """An open directory; a context manager."""
 
     __slots__ = ("fd",)
@@ -49,17 +50,6 @@ class Directory:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __enter__(self) -> Directory:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def child(self, name: bytes) -> Directory:
         """Open the sub-directory `name`; ``ENOTDIR`` or ``ELOOP`` if it is something else."""

@@ -256,6 +256,8 @@ def _take_back(
         return
     try:
         _undo(root, journal, times, progress)
+    except KeyboardInterrupt as err:
+        raise HalfDone("interrupted while taking it back", resolution=_ROLL_BACK) from err
     except Exception as err:
         raise HalfDone(
             f"the migration stopped, and could not be taken back: {err}", resolution=_ROLL_BACK

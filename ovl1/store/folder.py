@@ -11,9 +11,9 @@ import errno
 import json
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Dict, List, Optional, Type
+from typing import Any, Dict, List, Optional
 
+from ovl1.closing import Closing
 from ovl1.errors import BrokenStore, NotPossibleHere, OvlError
 from ovl1.linux.beneath import Directory, Name
 
@@ -23,7 +23,7 @@ _LIMIT = 64 << 20
 _RESTORE = "Restore it from a backup, or remove the image or container it belongs to."
 
 
-class Folder:
+class Folder(Closing):
     """An open directory of the store and its path; a context manager."""
 
     def __init__(self, directory: Directory, path: Path) -> None:
@@ -55,15 +55,8 @@ class Folder:
                 return None
             raise
 
-    def __enter__(self) -> Folder:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
+        """Close what it has opened; idempotent."""
         self.directory.close()
 
     def child(self, name: str) -> Folder:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import stat
-from types import TracebackType
 from typing import (
     Callable,
     Dict,
@@ -25,9 +24,9 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    Type,
 )
 
+from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, FILE, SPECIAL, Directory
@@ -53,7 +52,7 @@ class Found(NamedTuple):
     """For a directory: indices of the layers whose directories of this name merge."""
 
 
-class MergedDir:
+class MergedDir(Closing):
     """One directory of a view, with its layers' directories open; a context manager."""
 
     def __init__(self, stack: List[Directory], over: List[bool], *, opaque: bool = False) -> None:
@@ -73,17 +72,6 @@ class MergedDir:
         """Close all directories; idempotent."""
         for directory in self.stack:
             directory.close()
-
-    def __enter__(self) -> MergedDir:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     @property
     def entries(self) -> Dict[bytes, Found]:
@@ -120,7 +108,7 @@ class MergedDir:
         )
 
 
-class StackView:
+class StackView(Closing):
     """The view of a whole layer; a context manager that closes its layers."""
 
     def __init__(self, layers: Sequence[Directory]) -> None:
@@ -130,17 +118,6 @@ class StackView:
         """Close the layers; idempotent."""
         for layer in self.layers:
             layer.close()
-
-    def __enter__(self) -> StackView:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def root(self) -> MergedDir:
         """Open the view's root directory."""
@@ -165,7 +142,7 @@ class StackView:
                 )
 
 
-class Cursor:
+class Cursor(Closing):
     """A place in a view that moves cheaply: directories shared with the last place stay open."""
 
     def __init__(self, view: StackView) -> None:
@@ -173,15 +150,8 @@ class Cursor:
         self._parts: List[bytes] = []
         self._open: List[MergedDir] = []
 
-    def __enter__(self) -> Cursor:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        value: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
+        """Close what it has opened; idempotent."""
         self._pop_to(0)
 
     def at(self, parts: Sequence[bytes]) -> MergedDir:
