@@ -17,7 +17,7 @@ from typing import Dict, Iterator, List, NamedTuple
 import pytest
 
 from ovl1.cli.main import INTERRUPTED
-from ovl1.errors import Refused
+from ovl1.errors import HalfDone, Refused
 from ovl1.linux import locks
 from ovl1.linux.loopback import loop_file_system
 from ovl1.migrate.area import Area
@@ -193,6 +193,16 @@ def test_run_interrupted_takes_everything_back(place: Place, point: Point) -> No
     assert ended.code == INTERRUPTED, ended
     place.is_as_before()
     place.has_nothing_to_take_back()
+
+
+def test_interrupted_again_while_taking_it_back(place: Place) -> None:
+    first, second = Point("make_store", 0, AFTER), Point("remove_tree", 0, BEFORE)
+    run = command(place.root, "migrate", "run")
+    ended = in_child(interrupted(second, interrupted(first, run)))
+    assert ended.code == HalfDone.exit_code, ended
+    assert "ovl1 migrate rollback" in ended.err
+    place.done("rollback")
+    place.is_as_before()
 
 
 @pytest.mark.parametrize("verb", ["run", "rollback"])
