@@ -21,7 +21,6 @@ from ovl1.tree.compare import (
     directory_differences,
     entry_differences,
     link_counts,
-    linked,
     same_below,
 )
 from ovl1.tree.view import Found, MergedDir, StackView, is_whiteout
@@ -228,27 +227,32 @@ class _Walk:
         if found.inode == before.inode:
             return True
         mine, theirs = frame.new.layer_of(found), frame.old.layer_of(before)
-        if entry_differences(mine, theirs, name):
-            return False
-        return not (linked(mine, theirs, name) and self._shares_inode(found, before))
+        return not (entry_differences(mine, theirs, name) or self._shared(mine, theirs, name))
 
     def _same_below(self, new: MergedDir, old: MergedDir) -> bool:
+        """Whether both directories show the same, as far as that is found out cheaply.
+
+        Where the tar is known, a change that it does not list is rare; and what is opaque would be
+        made anew as a whole. Elsewhere a change far down would be looked for on each level.
+        """
         if new.same_directories(old):
             return True
-        # Where the tar is known, a change that it does not list is rare. Otherwise a change far
-        # down would be looked for again on each level.
+        worth_it = self._has_listing or new.opaque
         single = len(new.stack) == len(old.stack) == 1
-        return self._has_listing and single and same_below(new.top, old.top)
+        return worth_it and single and same_below(new.top, old.top, self._shared)
 
-    def _shares_inode(self, found: Found, before: Found) -> bool:
+    def _shared(self, mine: Directory, theirs: Directory, name: bytes) -> bool:
         """Whether the entry has further names within either view, so that inheriting would tell.
 
         The link count alone does not say: it counts names in other layers, too.
         """
+        a, b = mine.lstat(name), theirs.lstat(name)
+        if a.st_nlink == b.st_nlink == 1:
+            return False
         if self._links is None:
             views = [view for view in (self._new, self._old) if view is not None]
             self._links = [link_counts(view) for view in views]
-        return any(found.inode in links or before.inode in links for links in self._links)
+        return any(a.st_ino in links or b.st_ino in links for links in self._links)
 
 
 def _may_differ(new: MergedDir, old: Optional[MergedDir]) -> Set[bytes]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import array
 import os
 import stat
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.tree.view import PRIVATE_PREFIX, Cursor, Found, Parts, StackView
+
+Shared = Callable[[Directory, Directory, bytes], bool]
 
 _CHUNK = 1 << 18
 _DEEP = 200
@@ -85,10 +87,12 @@ def _same_content(mine: Directory, theirs: Directory, name: bytes) -> bool:
                 return True
 
 
-def same_below(mine: Directory, theirs: Directory, depth: int = 0) -> bool:
-    """Whether two complete trees are the same for sure; told fast, and False when in doubt.
+def same_below(mine: Directory, theirs: Directory, shared: Shared, depth: int = 0) -> bool:
+    """Whether two complete trees are the same; told fast, and False for what is very deep.
 
-    In doubt are hard links of other inodes, and what is very deep.
+    Args:
+        shared: whether an entry that is the same but for its inode has further names within its
+            view, and so is not the same after all.
     """
     if depth == _DEEP or directory_differences(mine, theirs):
         return False
@@ -102,16 +106,11 @@ def same_below(mine: Directory, theirs: Directory, depth: int = 0) -> bool:
             return False
         if kind == DIR:
             with mine.child(name) as here, theirs.child(name) as there:
-                if not same_below(here, there, depth + 1):
+                if not same_below(here, there, shared, depth + 1):
                     return False
-        elif entry_differences(mine, theirs, name) or linked(mine, theirs, name):
+        elif entry_differences(mine, theirs, name) or shared(mine, theirs, name):
             return False
     return True
-
-
-def linked(mine: Directory, theirs: Directory, name: bytes) -> bool:
-    """Whether the entry has further names anywhere, on either side."""
-    return mine.lstat(name).st_nlink > 1 or theirs.lstat(name).st_nlink > 1
 
 
 class Difference(NamedTuple):
