@@ -26,6 +26,23 @@ python_venv_package() {
     "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }
 
+# Only apt-get's complaints are of interest.
+apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+}
+
+# On Debian and Ubuntu root can have it without asking anybody.
+install_venv() {
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing $(python_venv_package)"
+        apt update || true
+        apt install --yes --no-install-recommends "$(python_venv_package)" || true
+    fi
+    if python_lacks_venv; then
+        die "$python cannot make virtual environments: install $(python_venv_package)"
+    fi
+}
+
 # make_venv DIRECTORY [EXTRAS]: an environment in which `import ovl1` is this checkout. Made anew
 # when the interpreter or what has to be installed has changed, otherwise used as it is.
 make_venv() {
@@ -35,9 +52,7 @@ make_venv() {
     if [ -f "$made_from" ] && [ "$(cat "$made_from")" = "$wanted" ]; then
         return
     fi
-    if python_lacks_venv; then
-        die "$python cannot make virtual environments: install $(python_venv_package)"
-    fi
+    if python_lacks_venv; then install_venv; fi
     if [ -e "$1" ] && [ ! -f "$1/pyvenv.cfg" ]; then
         die "$1 exists and is no virtual environment; move it away or choose another --venv"
     fi
