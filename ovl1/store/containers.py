@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 from ovl1.errors import BrokenStore
 from ovl1.model import ContainerId, ImageId
 from ovl1.store import layout as names
-from ovl1.store.folder import Folder
+from ovl1.store.folder import Folder, read_each
 from ovl1.store.jsontext import replace_value
 from ovl1.store.layout import Layout
 from ovl1.store.problem import Problem
@@ -61,24 +61,11 @@ def read_containers(layout: Layout) -> ContainerTable:
     Raises:
         NotPossibleHere: this user may not read them.
     """
-    table = ContainerTable()
-    try:
-        folder = Folder.find(layout.data_root, layout.containers)
-    except BrokenStore as error:
-        table.problems.append(Problem.of(layout.containers, error))
-        return table
-    if folder is None:
-        return table
-    with folder:
-        for name in folder.names():
-            text = name.name.decode("utf-8", "surrogateescape")
-            try:
-                container_id = ContainerId.parse(text)
-                with folder.child(text) as entry:
-                    table.containers[container_id] = _read_container(entry, container_id)
-            except BrokenStore as error:
-                table.problems.append(Problem.of(folder.path / text, error))
-    return table
+    problems: List[Problem] = []
+    found = read_each(
+        layout.data_root, layout.containers, ContainerId.parse, _read_container, problems
+    )
+    return ContainerTable(found, problems)
 
 
 def replace_driver(config: bytes, old: str, new: str) -> bytes:

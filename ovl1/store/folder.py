@@ -11,11 +11,15 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 from ovl1.closing import Closing
 from ovl1.errors import BrokenStore, NotPossibleHere, OvlError
 from ovl1.linux.beneath import Directory, Name
+from ovl1.store.problem import Problem
+
+Key = TypeVar("Key")
+Record = TypeVar("Record")
 
 _LIMIT = 64 << 20
 """Bytes; no configuration that a daemon wrote comes near it."""
@@ -105,6 +109,41 @@ class Folder(Closing):
     def json(self, name: str) -> Dict[str, Any]:
         """The JSON object that a file holds; raises as `read`, and for anything else in it."""
         return json_object(self.read(name), self.path / name)
+
+
+def read_each(
+    data_root: Path,
+    path: Path,
+    parse: Callable[[str], Key],
+    read: Callable[[Folder, Key], Record],
+    problems: List[Problem],
+) -> Dict[Key, Record]:
+    """A record for each sub-directory of `path`; what is wrong with one does not stop the others.
+
+    Args:
+        path: may be missing, then there are none.
+        parse: makes a key of a sub-directory's name, or raises `BrokenStore`.
+        read: makes the record.
+        problems: what is wrong is added to it.
+    """
+    found: Dict[Key, Record] = {}
+    try:
+        folder = Folder.find(data_root, path)
+    except BrokenStore as error:
+        problems.append(Problem.of(path, error))
+        return found
+    if folder is None:
+        return found
+    with folder:
+        for name in folder.names():
+            text = name.name.decode("utf-8", "surrogateescape")
+            try:
+                key = parse(text)
+                with folder.child(text) as entry:
+                    found[key] = read(entry, key)
+            except BrokenStore as error:
+                problems.append(Problem.of(folder.path / text, error))
+    return found
 
 
 def json_object(content: bytes, where: Path) -> Dict[str, Any]:

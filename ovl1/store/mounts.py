@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
-from ovl1.errors import BrokenStore
 from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store import layout as names
-from ovl1.store.folder import Folder
+from ovl1.store.folder import Folder, read_each
 from ovl1.store.layout import Layout
 from ovl1.store.problem import Problem
 
@@ -40,24 +39,9 @@ def read_mounts(layout: Layout) -> MountTable:
     Raises:
         NotPossibleHere: this user may not read them.
     """
-    table = MountTable()
-    try:
-        folder = Folder.find(layout.data_root, layout.mounts)
-    except BrokenStore as error:
-        table.problems.append(Problem.of(layout.mounts, error))
-        return table
-    if folder is None:
-        return table
-    with folder:
-        for name in folder.names():
-            text = name.name.decode("utf-8", "surrogateescape")
-            try:
-                container_id = ContainerId.parse(text)
-                with folder.child(text) as entry:
-                    table.mounts[container_id] = _read_record(entry, container_id)
-            except BrokenStore as error:
-                table.problems.append(Problem.of(folder.path / text, error))
-    return table
+    problems: List[Problem] = []
+    found = read_each(layout.data_root, layout.mounts, ContainerId.parse, _read_record, problems)
+    return MountTable(found, problems)
 
 
 def _read_record(entry: Folder, container_id: ContainerId) -> MountRecord:
