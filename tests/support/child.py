@@ -63,6 +63,9 @@ class Child:
 def running(action: Callable[[], int]) -> Iterator[Child]:
     """Do `action` in a forked child; at the end of the block it is killed if it still runs."""
     with tempfile.TemporaryDirectory() as scratch:
+        # Before the child, which may be killed before it can.
+        for name in ("out", "err"):
+            Path(scratch, name).touch()
         pid = os.fork()
         if not pid:
             _be_child(action, Path(scratch))
