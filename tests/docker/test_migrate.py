@@ -56,6 +56,20 @@ def test_life_goes_on(store: NastyStore) -> None:
         assert truth.saved(store.truth).items() <= truth.saved(before).items()
 
 
+@pytest.mark.needs("buildkit")
+def test_buildkits_cache_is_still_good(store: NastyStore) -> None:
+    """A step that gives something else each time gives the same image only from the cache."""
+    steps = "RUN cat /proc/sys/kernel/random/uuid > /uuid\nRUN mv /uuid /once && rm -r /times\n"
+    dockerfile = f"FROM nasty/odd:on-top\n{steps}"
+    with store.daemon("overlay") as daemon:
+        daemon.kill_containers()
+        before = daemon.build("cached:1", dockerfile, buildkit=True)
+    migrate(store.data_root)
+    with store.daemon("overlay2") as daemon:
+        assert daemon.build("cached:1", dockerfile, buildkit=True) == before
+        daemon.docker("run", "--rm", "--network=none", "cached:1", "cat", "/once")
+
+
 def test_docker_can_remove_it_all(store: NastyStore) -> None:
     migrate(store.data_root)
     with store.daemon("overlay2") as daemon:
