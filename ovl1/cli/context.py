@@ -49,6 +49,11 @@ class Context:
         return Store.open(self.data_root, driver)
 
 
+def examples(*lines: str) -> str:
+    """An epilog of a command's help, which click leaves as it is."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def json_option(function: F) -> F:
     """Let a command take ``--json`` after its name, too: ``ovl1 info --json``."""
     option = click.option(

@@ -25,9 +25,9 @@ from ovl1.linux.loopback import loop_file_system
 
 _MS_BIND = 4096  # linux/mount.h
 _EPILOG = """\b
-Example, as root:
-  ovl1 demo
-  ovl1 demo --kind xfs --keep
+Examples:
+  sudo ovl1 demo
+  sudo ovl1 demo --kind xfs --keep
 """
 
 

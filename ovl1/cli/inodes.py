@@ -26,7 +26,7 @@ def command() -> None:
     """Where the inodes went, and what the same store would take as overlay2."""
 
 
-@command.command()
+@command.command(epilog=_EPILOG)
 @json_option
 @click.pass_obj
 def report(context: Context) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Tuple
 import click
 
 from ovl1.cli import output
-from ovl1.cli.context import Context, json_option, phases
+from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.driver.cost import Cost, cost_of
 from ovl1.errors import CheckFailed
 from ovl1.migrate import engine
@@ -47,7 +47,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(epilog=examples("ovl1 migrate plan", "ovl1 -v migrate plan"))
 @_KEEP_TIMES
 @json_option
 @click.pass_obj
@@ -75,7 +75,9 @@ def plan(context: Context, *, directory_times: str) -> None:
             click.echo(f"{number:4}. {output.escaped(step.what)}")
 
 
-@command.command()
+@command.command(
+    epilog=examples("ovl1 migrate run", "ovl1 --data-root /mnt/old/var/lib/docker migrate run")
+)
 @_KEEP_TIMES
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
 @json_option
@@ -124,7 +126,7 @@ def run(context: Context, *, directory_times: str, no_verify: bool) -> None:
         )
 
 
-@command.command()
+@command.command(epilog=examples("ovl1 migrate verify"))
 @json_option
 @click.pass_obj
 def verify(context: Context) -> None:
@@ -149,7 +151,7 @@ def verify(context: Context) -> None:
         )
 
 
-@command.command()
+@command.command(epilog=examples("ovl1 migrate rollback"))
 @click.option("--discard-new", is_flag=True, help="Even if Docker has made layers since.")
 @json_option
 @click.pass_obj
@@ -163,7 +165,7 @@ def rollback(context: Context, *, discard_new: bool) -> None:
     _say(context, {"state": "rolled back"}, "The data-root is as it was before the migration.")
 
 
-@command.command()
+@command.command(epilog=examples("ovl1 migrate purge"))
 @click.option("--unverified", is_flag=True, help="Even if nothing has proved the new store.")
 @json_option
 @click.pass_obj
@@ -177,7 +179,7 @@ def purge(context: Context, *, unverified: bool) -> None:
     _say(context, {"removed": removed}, f"Deleted the old store, {removed} names.")
 
 
-@command.command()
+@command.command(epilog=examples("ovl1 migrate status"))
 @json_option
 @click.pass_obj
 def status(context: Context) -> None:

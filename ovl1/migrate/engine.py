@@ -90,7 +90,7 @@ def run(
             journal.add(events.SWITCHED)
             if verification is not None:
                 journal.add(events.VERIFIED)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too.
             _take_back(root, journal, times, progress)
             raise
         return Outcome(plan, built, verification)

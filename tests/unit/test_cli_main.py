@@ -52,7 +52,7 @@ def test_help_lists_the_commands() -> None:
     assert "_OVL1_COMPLETE" in result.output
 
 
-@pytest.mark.parametrize("name", ["info", "image", "layer"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_examples(name: str) -> None:
     command = cli.get_command(None, name)  # type: ignore[arg-type]
     pages = [[name], *([name, sub] for sub in getattr(command, "commands", ()))]
