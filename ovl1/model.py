@@ -7,12 +7,13 @@ packages; BuildKit names its snapshots with 25 characters of base 36.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple, Type, TypeVar
+from typing import Callable, NamedTuple, Optional, Tuple, Type, TypeVar
 
-from ovl1.errors import BrokenStore
+from ovl1.errors import BrokenStore, LayerError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LAYER_ID = re.compile(r"([0-9a-f]{64}|[0-9a-z]{25})(-init)?")
@@ -108,6 +109,77 @@ class ContainerId(str):
         if not _CONTAINER_ID.fullmatch(text):
             raise BrokenStore(f"{text[:100]!r} is not a container id", details=where)
         return cls(text)
+
+
+class ChangeKind(enum.IntEnum):
+    """What happened to a path between a layer and its parent; the numbers are Docker's."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+    @property
+    def letter(self) -> str:
+        """As ``docker diff`` prints it."""
+        return "CAD"[self]
+
+
+class Change(NamedTuple):
+    """One line of ``docker diff``."""
+
+    path: bytes
+    """From the layer's root, with a slash before it."""
+    kind: ChangeKind
+
+
+class IdRange(NamedTuple):
+    """A run of user or group ids of a container, and where it lies on the host."""
+
+    container: int
+    host: int
+    size: int
+
+
+@dataclass(frozen=True)
+class IdMaps:
+    """Which ids on the host stand for a container's own (``--userns-remap``); empty: the same."""
+
+    uids: Tuple[IdRange, ...] = ()
+    gids: Tuple[IdRange, ...] = ()
+
+    def to_host(self, uid: int, gid: int) -> Tuple[int, int]:
+        """User and group id on the host.
+
+        Raises:
+            LayerError: the maps do not have it.
+        """
+        return _mapped(uid, self.uids, 0), _mapped(gid, self.gids, 0)
+
+    def to_container(self, uid: int, gid: int) -> Tuple[int, int]:
+        """User and group id as the container sees them.
+
+        Raises:
+            LayerError: the maps do not have it.
+        """
+        return _mapped(uid, self.uids, 1), _mapped(gid, self.gids, 1)
+
+    @property
+    def root_pair(self) -> Tuple[int, int]:
+        """What the container's root is on the host."""
+        return self.to_host(0, 0)
+
+
+def _mapped(number: int, ranges: Tuple[IdRange, ...], side: int) -> int:
+    if not ranges:
+        return number
+    for found in ranges:
+        offset = number - found[side]
+        if 0 <= offset < found.size:
+            return found[1 - side] + offset
+    raise LayerError(
+        f"id {number} is outside the user namespace's map",
+        resolution="Widen the range in /etc/subuid and /etc/subgid.",
+    )
 
 
 @dataclass(frozen=True)
