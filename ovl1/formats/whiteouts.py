@@ -95,12 +95,20 @@ def _components(cleaned: bytes, name: bytes) -> Parts:
         parts = ()
     if parts and parts[0] == b"..":
         raise LayerError(f"the layer has a name that leads out of it: {shown(name)}")
-    too_long = len(cleaned) > _LONGEST_NAME and (
-        len(cleaned) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts)
-    )
-    if too_long or b"\0" in cleaned:
+    if _too_long(cleaned, parts) or b"\0" in cleaned:
         raise LayerError(f"the layer has a name that Linux cannot have: {shown(name[:200])}")
     return parts
+
+
+def _too_long(cleaned: bytes, parts: Parts) -> bool:
+    if len(cleaned) <= _LONGEST_NAME:
+        return False
+    *above, last = parts
+    # The name of a whiteout is made of the longest name, too, and is never that of a file.
+    hidden = last[len(PREFIX) :] if last.startswith(PREFIX) else last
+    return len(cleaned) > _LONGEST_PATH or any(
+        len(part) > _LONGEST_NAME for part in (*above, hidden)
+    )
 
 
 def clean(name: bytes) -> bytes:

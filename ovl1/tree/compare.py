@@ -13,13 +13,17 @@ import os
 import stat
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
+from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
-from ovl1.tree.view import PRIVATE_PREFIX, Cursor, Found, Parts, StackView
+from ovl1.tree.view import METACOPY, PRIVATE_PREFIX, Cursor, Found, Parts, StackView
+
+CAPABILITY = "security.capability"
 
 Shared = Callable[[Directory, Directory, bytes], bool]
 
 _CHUNK = 1 << 18
+_SECOND = 1_000_000_000
 _DEEP = 200
 """Levels; beyond, Python's own stack would end."""
 
@@ -29,6 +33,16 @@ def visible_xattrs(attributes: xattrs.Xattrs) -> xattrs.Xattrs:
     return {
         name: value for name, value in attributes.items() if not name.startswith(PRIVATE_PREFIX)
     }
+
+
+def refuse_metacopy(attributes: xattrs.Xattrs, name: bytes) -> None:
+    """Raise `LayerError` if a file with these attributes has its data in a lower layer."""
+    if METACOPY in attributes:
+        raise LayerError(
+            f"{os.fsdecode(name)!r} is a metadata-only copy (metacopy), its data is elsewhere",
+            resolution="Touch the file's content once in the running container "
+            "(cat f > f.new && mv f.new f), or remove the container.",
+        )
 
 
 def directory_differences(mine: Directory, theirs: Directory) -> List[str]:
@@ -64,6 +78,34 @@ def entry_differences(
         elif content and not found and not _same_content(mine, theirs, name):
             found.append("content")
     return found
+
+
+def docker_differs(mine: Directory, theirs: Directory, name: bytes) -> bool:
+    """Whether Docker takes the entries `name` of two directories for different.
+
+    Not compared: contents, link targets, attributes but capabilities, and of directories anything
+    that has to do with time and size. moby ``pkg/archive/changes_unix.go``, as in Docker 20.10.
+    """
+    a, b = mine.lstat(name), theirs.lstat(name)
+    if os.path.samestat(a, b):
+        return False
+    if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev):
+        return True
+    # The bit of S_IFDIR is part of S_IFSOCK and S_IFBLK, too: Docker looks no further there.
+    if not a.st_mode & stat.S_IFDIR and (
+        a.st_size != b.st_size or not _same_time_to_docker(a.st_mtime_ns, b.st_mtime_ns)
+    ):
+        return True
+    return _capability(mine, name) != _capability(theirs, name)
+
+
+def _same_time_to_docker(a: int, b: int) -> bool:
+    """A tar, in which Docker ships times, may have cut the fraction of a second off."""
+    return a == b or (a // _SECOND == b // _SECOND and (a % _SECOND == 0 or b % _SECOND == 0))
+
+
+def _capability(directory: Directory, name: bytes) -> Optional[bytes]:
+    return xattrs.read_at(directory.fd, name).get(CAPABILITY)
 
 
 def _status_differences(a: os.stat_result, b: os.stat_result) -> List[str]:

@@ -12,6 +12,7 @@ not followed.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import (
@@ -29,7 +30,7 @@ from typing import (
 from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
-from ovl1.linux.beneath import DIR, FILE, SPECIAL, Directory
+from ovl1.linux.beneath import DIR, FILE, LINK, SPECIAL, Directory
 
 OPAQUE = "trusted.overlay.opaque"
 REDIRECT = "trusted.overlay.redirect"
@@ -80,6 +81,12 @@ class MergedDir(Closing):
             self._entries = _merge(self.stack)
         return self._entries
 
+    def find(self, name: bytes) -> Optional[Found]:
+        """What the view shows at `name`, None if nothing; does not list the directories."""
+        if self._entries is not None:
+            return self._entries.get(name)
+        return _find(self.stack, name)
+
     def layer_of(self, found: Found) -> Directory:
         """The directory in which the entry itself lies."""
         return self.stack[found.depth]
@@ -92,7 +99,9 @@ class MergedDir(Closing):
             NotADirectoryError: it is not a directory.
             LayerError: a layer's directory has been renamed with ``redirect_dir``.
         """
-        found = self.entries[name]
+        found = self.find(name)
+        if found is None:
+            raise KeyError(name)
         if found.kind != DIR:
             raise NotADirectoryError(20, os.strerror(20), os.fsdecode(name))
         return _open_stack(
@@ -261,6 +270,32 @@ def _merge(stack: Sequence[Directory]) -> Dict[bytes, Found]:
     for name, depths in merging.items():
         shown[name] = shown[name]._replace(merged=tuple(depths))
     return shown
+
+
+_NOT_THERE = (errno.ENOENT, errno.ENAMETOOLONG)
+_KINDS = {stat.S_IFDIR: DIR, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}
+
+
+def _find(stack: Sequence[Directory], name: bytes) -> Optional[Found]:
+    """What `_merge` gives for one name."""
+    found: Optional[Found] = None
+    merged: List[int] = []
+    for depth, directory in enumerate(stack):
+        try:
+            status = directory.lstat(name)
+        except OSError as err:
+            if err.errno not in _NOT_THERE:
+                raise
+            continue
+        if is_whiteout(status):
+            break
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), SPECIAL)
+        if found is None:
+            found = Found(kind, status.st_ino, depth, ())
+        if kind != DIR:
+            break
+        merged.append(depth)
+    return None if found is None else found._replace(merged=tuple(merged))
 
 
 def _single(directory: Directory) -> Dict[bytes, Found]:

@@ -82,3 +82,12 @@ def test_clean_is_that_of_go(name: bytes, cleaned: bytes) -> None:
 
 def test_shown_escapes_what_a_terminal_could_misread() -> None:
     assert shown("a/\u00e9\x1b[".encode() + b"\xff") == r"'a/é\x1b[\udcff'"
+
+
+def test_the_longest_name_can_be_hidden() -> None:
+    longest = b"n" * 255
+    assert classify(b"a/.wh." + longest) == Whiteout((b"a", longest))
+    with pytest.raises(LayerError, match="cannot have"):
+        classify(b"a/.wh." + longest + b"n")
+    with pytest.raises(LayerError, match="cannot have"):
+        classify(b".wh." + longest + b"/a")
