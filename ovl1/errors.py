@@ -55,6 +55,10 @@ class LayerError(Refused):
     """A layer (its tar, tar-split or tree) cannot be represented or trusted."""
 
 
+class ArchiveError(Refused):
+    """An archive of images is damaged, or not what its own manifest says."""
+
+
 class HalfDone(OvlError):
     """A change stopped half-way; the resolution says what to run next."""
 

@@ -37,6 +37,11 @@ class Digest(str):
             raise BrokenStore(f"{text[:100]!r} is not a sha256 digest", details=where)
         return cls(text)
 
+    @classmethod
+    def matches(cls, text: str) -> bool:
+        """Whether `text` is a digest, as it stands."""
+        return _DIGEST.fullmatch(text) is not None
+
     @property
     def hex(self) -> str:
         """The 64 digits, as Docker names files with them."""

@@ -8,17 +8,21 @@ outside, whatever is renamed meanwhile. Names with a slash, ``.`` and ``..`` are
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
 from pathlib import Path
-from typing import Iterable, Iterator, List, NamedTuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ovl1.closing import Closing
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ENCODING = sys.getfilesystemencoding()
+
+# Too many names already; immutable, or not allowed; another project's quota, or another mount.
+_NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV)
 
 DIR, FILE, LINK, SPECIAL = "dir", "file", "symlink", "special"
 
@@ -30,6 +34,16 @@ class Name(NamedTuple):
     inode: int
     kind: str
     """`DIR`, `FILE`, `LINK`, or `SPECIAL` for a fifo, a socket or a device."""
+
+
+class Linked(NamedTuple):
+    """What `Directory.link_all_from` did, and what it left to do."""
+
+    linked: int
+    """How many names were made."""
+    subdirectories: List[bytes]
+    refused: Dict[bytes, int]
+    """The names that cannot be linked, each with the number of the error."""
 
 
 class Directory(Closing):
@@ -146,6 +160,50 @@ class Directory(Closing):
             follow_symlinks=False,
         )
 
+    def link_all_from(self, source: Directory) -> Linked:
+        """Link all that `source` has but directories under the same names; as fast as Python can.
+
+        Raises:
+            OSError: anything but the three errors with which a single inode refuses.
+        """
+        link, here, there = os.link, self.fd, source.fd
+        linked = 0
+        subdirectories: List[bytes] = []
+        refused: Dict[bytes, int] = {}
+        # The names go from kernel to kernel as `str`: neither checked nor encoded by us.
+        with os.scandir(there) as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    subdirectories.append(_encoded(name))
+                    continue
+                try:
+                    link(name, name, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
+                    linked += 1
+                except OSError as err:
+                    if err.errno not in _NO_LINK:
+                        raise
+                    refused[_encoded(name)] = err.errno or 0
+        return Linked(linked, subdirectories, refused)
+
+    def unlink_all(self) -> Tuple[int, List[bytes]]:
+        """Remove all names but those of directories; as fast as Python can.
+
+        Returns:
+            How many were removed, and the directories' names.
+        """
+        unlink, here = os.unlink, self.fd
+        subdirectories: List[str] = []
+        others: List[str] = []
+        # All read before the first goes: what readdir gives after a removal is unspecified.
+        with os.scandir(here) as entries:
+            for entry in entries:
+                is_dir = entry.is_dir(follow_symlinks=False)
+                (subdirectories if is_dir else others).append(entry.name)
+        for name in others:
+            unlink(name, dir_fd=here)
+        return len(others), [_encoded(name) for name in subdirectories]
+
     def unlink(self, name: bytes) -> None:
         """Remove a name that is not a directory."""
         os.unlink(checked(name), dir_fd=self.fd)
@@ -181,6 +239,10 @@ def split(path: bytes) -> List[bytes]:
         ValueError: it holds ``..`` or a NUL byte.
     """
     return [checked(part) for part in path.split(b"/") if part not in (b"", b".")]
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode(_ENCODING, "surrogateescape")
 
 
 def _os_open(name: bytes, flags: int, dir_fd: int, mode: int = 0o600) -> int:

@@ -35,10 +35,10 @@ def write_file(
         owner: user and group id; the caller's own if not given.
         times_ns: access and modification time; now if not given.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    made = temporary(path)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)  # A crash left it, or it is a link that somebody else made.
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(made)  # A crash left it, or it is a link that somebody else made.
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
             _write(fd, data)
@@ -50,13 +50,18 @@ def write_file(
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(temporary, path)
+        os.rename(made, path)
     except BaseException:
         # An interrupt may come right after the rename.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(made)
         raise
     sync_directory(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """Where `write_file` makes what becomes the file at `path`; a kill may leave it there."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
 def create_file(path: Path, data: bytes, *, mode: int) -> None:

@@ -12,6 +12,7 @@ import signal
 from typing import List, Tuple
 
 MNT_DETACH = 2  # linux/fs.h
+CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FICLONE = 0x40049409  # linux/fs.h, _IOW(0x94, 9, int)
 
@@ -49,6 +50,18 @@ def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2): the calling thread no longer shares `flags` with the others."""
+    _check(_libc.unshare(ctypes.c_int(flags)), f"unshare {flags:#x}")
+
+
+def file_system_magic(path: str) -> int:
+    """statfs(2): the number of the kind of file system that `path` lies on (linux/magic.h)."""
+    buffer = (ctypes.c_long * 64)()  # more than struct statfs; f_type is its first word
+    _check(_libc.statfs(os.fsencode(path), buffer), path)
+    return buffer[0] & 0xFFFFFFFF
 
 
 def syncfs(fd: int) -> None:

@@ -12,24 +12,36 @@ import errno
 import mmap
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
-from ovl1.errors import NotPossibleHere
+from ovl1.errors import NotPossibleHere, WrongUsage
 from ovl1.linux import libc
 from ovl1.model import Mount
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+_LABEL = re.compile(r"[\w:.,-]+", re.ASCII)
 
 
 def overlay(
-    lower: Sequence[Path], upper: Optional[Path] = None, work: Optional[Path] = None
+    lower: Sequence[Path],
+    upper: Optional[Path] = None,
+    work: Optional[Path] = None,
+    *,
+    label: str = "",
 ) -> Mount:
     """An overlay of `lower` (topmost first), writable if `upper` and `work` are given.
 
     ``index``, ``redirect_dir`` and ``metacopy`` are switched off where the kernel has them:
     with hardlinked lowers, which v1 lives on, ``index=on`` gives ESTALE (coreos/bugs#2152), and
     the other two leave uppers that older kernels cannot read.
+
+    Args:
+        label: the SELinux context that all files in it get, if any.
+
+    Raises:
+        WrongUsage: `label` is no context, and could be taken for further options.
     """
     options = ["lowerdir=" + ":".join(map(_escape, lower))]
     if upper is not None and work is not None:
@@ -38,6 +50,10 @@ def overlay(
     for feature in ("index", "redirect_dir", "metacopy"):
         if upper is not None and (parameters / feature).exists():
             options.append(f"{feature}=off")
+    if label:
+        if not _LABEL.fullmatch(label):
+            raise WrongUsage(f"{label[:100]!r} is not an SELinux context")
+        options.append(f'context="{label}"')
     return Mount("overlay", "overlay", tuple(options))
 
 
@@ -45,27 +61,57 @@ def _escape(path: Path) -> str:
     return re.sub(r"([\\,:])", r"\\\1", os.fspath(path))
 
 
-def mount(what: Mount, target: Path) -> None:
+def mount(what: Mount, target: Path, *, within: Optional[Path] = None) -> None:
     """Mount it.
+
+    Args:
+        within: the directory that relative names in the options and in `target` start from,
+            which makes the options of many layers short. No other thread sees the change of the
+            working directory.
 
     Raises:
         NotPossibleHere: the options exceed the page that mount(2) copies.
         OSError: the kernel refused; the error names the target.
     """
-    data = ",".join(what.options)
-    if len(os.fsencode(data)) >= mmap.PAGESIZE:
+    data = _data(what)
+    if not fits(what):
         raise NotPossibleHere(
             f"the mount options for {target} need {len(data)} bytes, a page has {mmap.PAGESIZE}",
             details="mount(2) copies at most one page of options; long paths of many layers "
             "exceed it.",
             resolution="Use a data-root with a shorter path.",
         )
-    libc.mount(what.source, os.fspath(target), what.fstype, 0, data)
+    if within is None:
+        libc.mount(what.source, os.fspath(target), what.fstype, 0, data)
+        return
+
+    def mount_there() -> None:
+        libc.unshare(libc.CLONE_FS)
+        os.chdir(within)
+        libc.mount(what.source, os.fspath(target), what.fstype, 0, data)
+
+    # A thread has a working directory of its own after that, and takes it along when it ends.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(mount_there).result()
+
+
+def fits(what: Mount) -> bool:
+    """Whether its options fit into the page that mount(2) copies."""
+    return len(os.fsencode(_data(what))) < mmap.PAGESIZE
+
+
+def _data(what: Mount) -> str:
+    return ",".join(what.options)
 
 
 def umount(target: Path) -> None:
     """Unmount it, not lazily: whoever still uses it would be hidden, not gone."""
     libc.umount(os.fspath(target))
+
+
+def detach(target: Path) -> None:
+    """Unmount it lazily: its name is free now, and it ends with the last of those who use it."""
+    libc.umount(os.fspath(target), libc.MNT_DETACH)
 
 
 @contextlib.contextmanager
@@ -88,6 +134,17 @@ class MountPoint(NamedTuple):
     source: bytes
     options: bytes
     """The file system's own options; for overlay: lowerdir, upperdir, workdir."""
+
+
+def mounted_below(directory: Path) -> List[Path]:
+    """Every mount point below `directory` (not itself), deepest first, in our own namespace.
+
+    Args:
+        directory: a path without symbolic links.
+    """
+    inside = os.fsencode(directory) + b"/"
+    found = [point.path for point in mount_points() if point.path.startswith(inside)]
+    return [Path(os.fsdecode(path)) for path in sorted(found, key=len, reverse=True)]
 
 
 def mount_points(pid: str = "self") -> List[MountPoint]:

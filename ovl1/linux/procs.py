@@ -1,9 +1,9 @@
 """Who uses a store: processes, through `psutil` (its only importer), and mounts.
 
-Looked for: a daemon with the store as its data-root, a process with an open file or its working
-directory below it, a mount whose mount point or whose layers lie below it, in any mount
-namespace that a process of this machine has. Limits: a namespace kept alive only by a bind mount
-of its file is not seen, and without privileges other users' processes are not.
+Looked for: a daemon with the store as its data-root, a process with an open file, its program, its
+root or its working directory below it, a mount whose mount point or whose layers lie below it, in
+any mount namespace that a process of this machine has. Limits: a namespace kept alive only by a
+bind mount of its file is not seen, and without privileges other users' processes are not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class User(NamedTuple):
     pid: int
     command: str
     what: str
-    """In words: ``is a daemon on it``, ``has ... open``, ``has ... mounted``."""
+    """In words: ``is a daemon on it``, ``has ... open``, ``runs ...``, ``has ... mounted``."""
 
 
 def users_of(data_root: Path) -> List[User]:
@@ -58,10 +58,22 @@ def _uses(process: psutil.Process, root: Path) -> Iterator[str]:
         return
     if _beneath(process.cwd(), root):
         yield f"works in {process.cwd()}"
+    if _beneath(process.exe(), root):
+        yield f"runs {process.exe()}"
+    if _beneath(_own_root(process.pid), root):
+        yield f"has its root in {_own_root(process.pid)}"
     for file in process.open_files():
         if _beneath(file.path, root):
             yield f"has {file.path} open"
             return
+
+
+def _own_root(pid: int) -> str:
+    """What ``/`` is for a process: another directory after chroot(2)."""
+    try:
+        return os.readlink(f"/proc/{pid}/root")
+    except OSError:
+        return ""
 
 
 def _daemon_root(arguments: List[str]) -> Path:

@@ -109,7 +109,7 @@ class SwitchDriver:
             # Docker may have removed the container since.
             self.config.parent.mkdir(0o710, exist_ok=True)
             durable.rename(self.kept, self.config)
-        temporary = self.config.with_name(self.config.name + durable.TEMPORARY_SUFFIX)
+        temporary = durable.temporary(self.config)
         if temporary.exists():
             temporary.unlink()
         durable.sync_directory(self.config.parent)

@@ -12,6 +12,7 @@ from typing import Callable, Iterator, List, Tuple
 import pytest
 
 from ovl1.linux.beneath import DIR, FILE, LINK, SPECIAL, Directory, split
+from tests.support.inode_flags import immutable
 from tests.support.manifest import differences, manifest
 
 Operation = Callable[[Directory, bytes], object]
@@ -224,3 +225,40 @@ def test_split(path: bytes, parts: List[bytes]) -> None:
 def test_split_refuses(path: bytes) -> None:
     with pytest.raises(ValueError, match="is not a file name"):
         split(path)
+
+
+def test_all_names_but_directories_are_linked(root: Directory, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "root" / "pipe")
+    os.mkdir(os.fsencode(tmp_path) + b"/root/\xff\n")
+    before = {entry.name: entry for entry in root.names()}
+    (tmp_path / "target").mkdir()
+    with Directory.open(tmp_path / "target") as target:
+        done = target.link_all_from(root)
+        assert sorted(done.subdirectories) == [b"dir", b"\xff\n"]
+        assert (done.linked, done.refused) == (len(before) - 2, {})
+        found = {entry.name: entry for entry in target.names()}
+        assert found == {name: entry for name, entry in before.items() if entry.kind != DIR}
+        with pytest.raises(FileExistsError):
+            target.link_all_from(root)
+
+
+@pytest.mark.needs("root", "loop", "mkfs.ext4")
+def test_what_refuses_to_be_linked_is_told(root: Directory, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    with immutable(tmp_path / "root/file"), Directory.open(tmp_path / "target") as target:
+        done = target.link_all_from(root)
+        assert done.refused == {b"file": errno.EPERM}
+        assert done.linked == len(target.names()) == len(root.names()) - 2
+
+
+def test_all_names_but_directories_are_removed(
+    root: Directory, tmp_path: Path, outside: Path
+) -> None:
+    before = manifest(outside)
+    (tmp_path / "root/dir/\udcff").mkdir()
+    removed, subdirectories = root.unlink_all()
+    assert (removed, subdirectories) == (5, [b"dir"])
+    assert [entry.name for entry in root.names()] == [b"dir"]
+    with root.child(b"dir") as below:
+        assert below.unlink_all() == (2, [b"\xff"])
+    assert differences(before, manifest(outside)) == []

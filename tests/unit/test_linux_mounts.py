@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -10,7 +11,7 @@ from typing import Iterator, List
 
 import pytest
 
-from ovl1.errors import NotPossibleHere
+from ovl1.errors import NotPossibleHere, WrongUsage
 from ovl1.linux import mounts
 from ovl1.model import Mount
 from tests.support.child import in_child
@@ -123,6 +124,51 @@ def test_more_than_a_page_of_options(tmp_path: Path) -> None:
     assert os.fsencode(merged) not in mounted_paths()
 
 
+def test_names_from_a_directory_take_less_room(tmp_path: Path) -> None:
+    """No other thread, nor this one, sees a change of the working directory."""
+    merged, upper, work = directories(tmp_path, "merged", "upper", "work")
+    lowers = [tmp_path / f"{number:02}" for number in range(100)]
+    for lower in lowers:
+        lower.mkdir()
+    (lowers[-1] / "lowest").touch()
+    assert not mounts.fits(mounts.overlay(lowers, upper, work))
+    relative = [Path(lower.name) for lower in lowers]
+    what = mounts.overlay(relative, Path("upper"), Path("work"))
+    assert mounts.fits(what)
+    here = os.getcwd()
+    mounts.mount(what, Path("merged"), within=tmp_path)
+    try:
+        assert (merged / "lowest").exists()
+        (merged / "new").touch()
+        assert (upper / "new").exists()
+        assert os.getcwd() == here
+    finally:
+        mounts.umount(merged)
+    with pytest.raises(FileNotFoundError, match="merged"):
+        mounts.mount(mounts.overlay([Path("no"), Path("such")]), Path("merged"), within=tmp_path)
+
+
+def test_a_label_must_be_one() -> None:
+    what = mounts.overlay([Path("a")], label="system_u:object_r:container_file_t:s0:c1,c2")
+    assert what.options[-1] == 'context="system_u:object_r:container_file_t:s0:c1,c2"'
+    for bad in ('a",upperdir="b', "a b", "a\n", "a\0"):
+        with pytest.raises(WrongUsage):
+            mounts.overlay([Path("a")], label=bad)
+
+
+def test_mounts_below_a_directory(tmp_path: Path) -> None:
+    outer, inner = tmp_path / "a b" / "outer", tmp_path / "a b" / "outer" / "inner"
+    outer.mkdir(parents=True)
+    (tmp_path / "a b-beside").mkdir()
+    with contextlib.ExitStack() as stack:
+        for target in (outer, inner, inner, tmp_path / "a b-beside"):
+            target.mkdir(exist_ok=True)
+            stack.enter_context(mounts.mounted(Mount("tmpfs", "tmpfs"), target))
+        assert mounts.mounted_below(tmp_path / "a b") == [inner, inner, outer]
+        assert mounts.mounted_below(outer) == [inner, inner]
+    assert mounts.mounted_below(tmp_path) == []
+
+
 def test_a_refused_mount_names_the_target(tmp_path: Path) -> None:
     (merged,) = directories(tmp_path, "merged")
     with pytest.raises(FileNotFoundError, match="merged"):
@@ -160,6 +206,15 @@ def test_a_busy_mount_is_not_hidden(tmpfs: Path) -> None:
     with (tmpfs / "file").open("w"), pytest.raises(OSError, match=busy):
         mounts.umount(tmpfs)
     assert os.fsencode(tmpfs) in mounted_paths()
+
+
+def test_a_busy_mount_can_be_detached(tmpfs: Path) -> None:
+    (tmpfs / "file").write_text("text")
+    with (tmpfs / "file").open() as file:
+        mounts.detach(tmpfs)
+        assert os.fsencode(tmpfs) not in mounted_paths()
+        assert file.read() == "text"
+    mounts.mount(Mount("tmpfs", "tmpfs"), tmpfs)
 
 
 def test_an_error_in_the_block_unmounts(tmp_path: Path) -> None:

@@ -78,6 +78,20 @@ def test_an_open_file(store: Path) -> None:
         assert [user.what for user in of(pid, store)] == [f"has {file} open"]
 
 
+@pytest.mark.needs("root")
+def test_a_root_directory(store: Path) -> None:
+    code = "import os; os.chroot(sys.argv[1])"
+    with process(*python(code, str(store / "overlay"))) as pid:
+        assert [user.what for user in of(pid, store)] == [f"has its root in {store / 'overlay'}"]
+
+
+def test_a_program_that_lies_there(store: Path) -> None:
+    program = store / "overlay" / "program"
+    shutil.copy(shutil.which("dash") or "/bin/sh", program)
+    with process(str(program), "-c", "echo; read line") as pid:
+        assert [user.what for user in of(pid, store)] == [f"runs {program}"]
+
+
 def test_through_a_link(store: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(store)
     file = tmp_path / "link" / "overlay" / "file"
