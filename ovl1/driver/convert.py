@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
+from ovl1.driver.views import open_stack
 from ovl1.errors import BrokenStore, LayerError
 from ovl1.formats import tarsplit
 from ovl1.layer.delta import Event, delta
 from ovl1.layer.listing import Listed, listing
-from ovl1.linux.beneath import Directory
 from ovl1.model import LayerId
 from ovl1.store.store import Store
 from ovl1.store.trees import LEFTOVER
@@ -135,16 +135,7 @@ def open_view(store: Store, layer_id: LayerId) -> StackView:
             f"layer {layer_id.short} has no directory {store.layout.layer(layer_id)}",
             resolution="Restore it from a backup, or remove the image or container.",
         )
-    layers: List[Directory] = []
-    try:
-        layers.extend(Directory.open(path) for path in tree.paths(store.layout))
-    except OSError as err:
-        for layer in layers:
-            layer.close()
-        raise BrokenStore(
-            f"layer {layer_id.short} is not whole: {err.strerror}", details=str(err.filename)
-        ) from err
-    return StackView(layers)
+    return open_stack(layer_id, tree.paths(store.layout))
 
 
 def read_listing(conversion: Conversion) -> Optional[Listed]:

@@ -10,38 +10,36 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import Optional
 
-from ovl1.errors import LayerError
 from ovl1.linux import libc, xattrs
 from ovl1.linux.beneath import Directory
-from ovl1.tree.compare import visible_xattrs
-from ovl1.tree.view import METACOPY
+from ovl1.tree.compare import refuse_metacopy, visible_xattrs
 
 _CHUNK = 1 << 20
 _NO_KERNEL_COPY = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 _NO_REFLINK = (*_NO_KERNEL_COPY, errno.ENOTTY, errno.EBADF, errno.ETXTBSY)
 
 
-def copy_entry(source: Directory, target: Directory, name: bytes) -> None:
+def copy_entry(source: Directory, target: Directory, name: bytes) -> bool:
     """Make in `target` an entry like the non-directory `name` of `source`, an inode of its own.
+
+    Returns:
+        Whether its content is shared block-wise.
 
     Raises:
         LayerError: the file is only a stub whose data lies in a lower layer (``metacopy``).
     """
     status = source.lstat(name)
     attributes = xattrs.read_at(source.fd, name)
-    if METACOPY in attributes:
-        raise LayerError(
-            f"{os.fsdecode(name)!r} is a metadata-only copy (metacopy), its data is elsewhere",
-            resolution="Touch the file's content once in the running container "
-            "(cat f > f.new && mv f.new f), or remove the container.",
-        )
+    refuse_metacopy(attributes, name)
+    reflinked = False
     if stat.S_ISREG(status.st_mode):
         target.mknod(name, stat.S_IFREG | 0o600)
         with source.reading(name) as reading:
             writing = target.open_file(name, os.O_WRONLY)
             try:
-                copy_content(reading, writing, status.st_size)
+                reflinked = copy_content(reading, writing, status.st_size)
             finally:
                 os.close(writing)
     elif stat.S_ISLNK(status.st_mode):
@@ -54,23 +52,47 @@ def copy_entry(source: Directory, target: Directory, name: bytes) -> None:
     if not stat.S_ISLNK(status.st_mode):
         target.chmod(name, stat.S_IMODE(status.st_mode))
     target.set_times(name, status.st_atime_ns, status.st_mtime_ns)
+    return reflinked
 
 
-def copy_directory_metadata(source: Directory, target: Directory) -> None:
-    """Give an open directory the metadata of another; to be called after it has been filled."""
-    status = source.stat()
-    os.fchown(target.fd, status.st_uid, status.st_gid)
-    for attribute, value in visible_xattrs(xattrs.read_fd(source.fd)).items():
-        xattrs.set_fd(target.fd, attribute, value)
-    os.fchmod(target.fd, stat.S_IMODE(status.st_mode))
+def copy_directory_metadata(
+    source: Directory, target: Directory, status: Optional[os.stat_result] = None
+) -> None:
+    """Give an open directory the metadata of another; to be called after it has been filled.
+
+    Args:
+        status: that of `source` before it was read, which changes the access time.
+    """
+    status = status or source.stat()
+    now = target.stat()
+    # What is as it should be already is left alone: each change would be one for the journal.
+    if (status.st_uid, status.st_gid) != (now.st_uid, now.st_gid):
+        os.fchown(target.fd, status.st_uid, status.st_gid)
+    if _has_xattrs(source):
+        for attribute, value in visible_xattrs(xattrs.read_fd(source.fd)).items():
+            xattrs.set_fd(target.fd, attribute, value)
+    if status.st_mode != now.st_mode:
+        os.fchmod(target.fd, stat.S_IMODE(status.st_mode))
     os.utime(target.fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def copy_content(source: int, target: int, size: int) -> None:
-    """Copy `size` bytes between open files, by reflink where possible; holes stay holes."""
+def _has_xattrs(directory: Directory) -> bool:
+    """A quick look, since most directories have none."""
+    try:
+        return bool(os.listxattr(directory.fd))
+    except (OSError, UnicodeDecodeError):
+        return True
+
+
+def copy_content(source: int, target: int, size: int) -> bool:
+    """Copy `size` bytes between open files, by reflink where possible; holes stay holes.
+
+    Returns:
+        Whether it was by reflink.
+    """
     try:
         libc.clone_file(source, target)
-        return
+        return True
     except OSError as err:
         if err.errno not in _NO_REFLINK:
             raise
@@ -81,6 +103,7 @@ def copy_content(source: int, target: int, size: int) -> None:
         _copy_range(source, target, start, end)
         offset = end
     os.ftruncate(target, size)
+    return False
 
 
 def _seek(fd: int, offset: int, whence: int, size: int) -> int:
