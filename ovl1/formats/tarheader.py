@@ -10,9 +10,12 @@ and size are known; old GNU sparse files (type ``S``), which Docker refuses too,
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Optional, Tuple
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Optional
 
 from ovl1.errors import LayerError
 
@@ -26,6 +29,9 @@ _WITHOUT_CONTENT = frozenset((HARDLINK, SYMLINK, CHAR, BLOCK_DEVICE, DIR, FIFO))
 
 _LONGEST_SPECIAL = 1 << 20
 _ZEROS = bytes(BLOCK)
+# name, mode, uid, gid, size, mtime, checksum, type flag, link name, magic and version
+_V7 = struct.Struct("100s8s8s8s12s12s8sc100s8s")
+_GNU_MAGIC = b"ustar  \0"
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _TIME = re.compile(rb"([+-]?[0-9]+)(?:\.([0-9]*))?")
 _XATTR = b"SCHILY.xattr."
@@ -33,6 +39,7 @@ _STRINGS = frozenset((b"path", b"linkpath", b"uname", b"gname"))
 _SPARSE_VERSIONS = frozenset(((b"0", b"0"), (b"0", b"1"), (b"1", b"0")))
 
 Records = Dict[bytes, bytes]
+Fields = Dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -95,18 +102,19 @@ class HeaderParser:
                 block = self._next_block()
                 if block is None:
                     return None
-                entry = _parse(block)
-                if entry.kind == _PAX:
-                    records = _parse_records(self._special(entry))
-                elif entry.kind == _GNU_NAME:
-                    long_name = _string(self._special(entry))
-                elif entry.kind == _GNU_LINK:
-                    long_link = _string(self._special(entry))
-                elif entry.kind == GLOBAL_PAX:
-                    _limit(entry)
-                    return entry
+                fields = _parse(block)
+                kind = fields["kind"]
+                if kind == _PAX:
+                    records = _parse_records(self._special(fields["size"]))
+                elif kind == _GNU_NAME:
+                    long_name = _string(self._special(fields["size"]))
+                elif kind == _GNU_LINK:
+                    long_link = _string(self._special(fields["size"]))
+                elif kind == GLOBAL_PAX:
+                    _limit(fields["size"])
+                    return TarEntry(**fields)
                 else:
-                    return _merge(entry, records, long_name, long_link)
+                    return _merged(fields, records, long_name, long_link)
             except ValueError as err:
                 raise LayerError(f"bad tar header at byte {start}", details=str(err)) from err
 
@@ -121,12 +129,12 @@ class HeaderParser:
             raise ValueError("the archive ends within a header")
         return block or None
 
-    def _special(self, entry: TarEntry) -> bytes:
-        _limit(entry)
-        body = self._take(entry.size)
-        if len(body) < entry.size:
+    def _special(self, size: int) -> bytes:
+        _limit(size)
+        body = self._take(size)
+        if len(body) < size:
             raise ValueError("the archive ends within an extended header")
-        self._take(entry.padding)
+        self._take(-size % BLOCK)
         return body
 
     def _take(self, size: int) -> bytes:
@@ -135,89 +143,97 @@ class HeaderParser:
         return data
 
 
-def _limit(entry: TarEntry) -> None:
-    if entry.size > _LONGEST_SPECIAL:
-        raise ValueError(f"an extended header of {entry.size} bytes")
+def _limit(size: int) -> None:
+    if size > _LONGEST_SPECIAL:
+        raise ValueError(f"an extended header of {size} bytes")
 
 
-def _parse(block: bytes) -> TarEntry:
-    _verify_checksum(block)
-    kind = block[156:157].decode("latin-1")
-    size = _number(block[124:136])
+def _parse(block: bytes) -> Fields:
+    """What a single block says, as fields of `TarEntry`."""
+    name, mode, uid, gid, size_field, mtime, checksum, flag, linkname, magic = _V7.unpack_from(
+        block
+    )
+    _verify_checksum(block, checksum)
+    kind = flag.decode("latin-1")
+    size = _number(size_field)
     if size < 0:
         raise ValueError("a negative size")
-    prefix, atime, device = _parse_extension(block)
-    name = _string(block[:100])
-    return TarEntry(
-        name=prefix + b"/" + name if prefix else name,
-        kind=kind,
-        mode=_number(block[100:108]),
-        uid=_number(block[108:116]),
-        gid=_number(block[116:124]),
-        size=size,
-        stored=0 if kind in _WITHOUT_CONTENT else size,
-        mtime_ns=_number(block[136:148]) * 1_000_000_000,
-        atime_ns=None if atime is None else atime * 1_000_000_000,
-        linkname=_string(block[157:257]),
-        major=device[0],
-        minor=device[1],
-    )
+    fields = {
+        "name": _string(name),
+        "kind": kind,
+        "mode": _number(mode),
+        "uid": _number(uid),
+        "gid": _number(gid),
+        "size": size,
+        "stored": 0 if kind in _WITHOUT_CONTENT else size,
+        "mtime_ns": _number(mtime) * 1_000_000_000,
+        "linkname": _string(linkname),
+    }
+    if magic[:6] == b"ustar\0" or magic == _GNU_MAGIC:
+        _parse_extension(block, fields, is_gnu=magic == _GNU_MAGIC)
+    return fields
 
 
-def _parse_extension(block: bytes) -> Tuple[bytes, Optional[int], Tuple[int, int]]:
-    """Prefix of the name, access time in seconds and device number, where the format has them."""
-    magic = block[257:265]
-    is_gnu = magic == b"ustar  \0"
-    if not is_gnu and magic[:6] != b"ustar\0":
-        return b"", None, (0, 0)
-    device = (_number(block[329:337]), _number(block[337:345]))
+def _parse_extension(block: bytes, fields: Fields, *, is_gnu: bool) -> None:
+    """Add device number, access time and prefix of the name, where the format has them."""
+    fields["major"], fields["minor"] = _number(block[329:337]), _number(block[337:345])
+    prefix = b""
     if is_gnu:
         try:
             _number(block[357:369])
-            return b"", _number(block[345:357]) if block[345] else None, device
+            if block[345]:
+                fields["atime_ns"] = _number(block[345:357]) * 1_000_000_000
         except ValueError:
             # Go before 1.8 wrote a prefix where GNU has its times.
             prefix = _string(block[345:500])
-            return (b"" if any(byte >= 0x80 for byte in prefix) else prefix), None, device
-    if block[508:512] == b"tar\0":
-        return _string(block[345:476]), _number(block[476:488]), device
-    return _string(block[345:500]), None, device
+            prefix = b"" if any(byte >= 0x80 for byte in prefix) else prefix
+    elif block[508:512] == b"tar\0":
+        prefix = _string(block[345:476])
+        fields["atime_ns"] = _number(block[476:488]) * 1_000_000_000
+    else:
+        prefix = _string(block[345:500])
+    if prefix:
+        fields["name"] = prefix + b"/" + fields["name"]
 
 
-def _verify_checksum(block: bytes) -> None:
-    wanted = _octal(block[148:156])
-    counted = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(counted)
-    if wanted != unsigned and wanted != unsigned - 256 * sum(byte >= 0x80 for byte in counted):
+def _verify_checksum(block: bytes, checksum: bytes) -> None:
+    wanted = _octal(checksum)
+    # The checksum itself counts as eight spaces.
+    unsigned = _sum(block[:256]) + _sum(block[256:]) - _sum(checksum) + 8 * 0x20
+    if wanted == unsigned:
+        return
+    high = sum(byte >= 0x80 for byte in block) - sum(byte >= 0x80 for byte in checksum)
+    if wanted != unsigned - 256 * high:
         raise ValueError("the checksum does not match")
 
 
-def _merge(entry: TarEntry, records: Records, long_name: bytes, long_link: bytes) -> TarEntry:
-    changes = _changes(records)
+def _merged(fields: Fields, records: Records, long_name: bytes, long_link: bytes) -> TarEntry:
+    """The entry of a header, after what extended headers before it said."""
+    if records:
+        fields.update(_changes(records))
     if long_name:
-        changes["name"] = long_name
+        fields["name"] = long_name
     if long_link:
-        changes["linkname"] = long_link
-    if entry.kind == _GNU_SPARSE:
+        fields["linkname"] = long_link
+    kind, size = fields["kind"], fields["size"]
+    if kind == _GNU_SPARSE:
         raise ValueError("an old GNU sparse file")
-    if entry.kind == "\0":
-        is_directory = changes.get("name", entry.name).endswith(b"/")
-        changes["kind"] = DIR if is_directory else FILE
-    kind, size = changes.get("kind", entry.kind), changes.get("size", entry.size)
+    if kind == "\0":
+        kind = fields["kind"] = DIR if fields["name"].endswith(b"/") else FILE
     if size < 0:
         raise ValueError("a negative size")
-    changes["stored"] = 0 if kind in _WITHOUT_CONTENT else size
-    if _is_sparse(records):
+    fields["stored"] = 0 if kind in _WITHOUT_CONTENT else size
+    if records and _is_sparse(records):
         if kind in _WITHOUT_CONTENT:
             raise ValueError("a sparse link or directory")
-        changes["name"] = records.get(b"GNU.sparse.name") or changes.get("name", entry.name)
+        fields["name"] = records.get(b"GNU.sparse.name") or fields["name"]
         real = records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize")
-        changes["size"] = _integer(real) if real else size
-    return replace(entry, **changes)
+        fields["size"] = _integer(real) if real else size
+    return TarEntry(**fields)
 
 
-def _changes(records: Records) -> Dict[str, Any]:
-    changes: Dict[str, Any] = {}
+def _changes(records: Records) -> Fields:
+    changes: Fields = {}
     xattrs: Dict[str, bytes] = {}
     for key, value in records.items():
         if not value:
@@ -261,10 +277,17 @@ def _parse_records(body: bytes) -> Records:
     return records
 
 
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: what Adler-32 begins with, and many times faster than `sum`."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
+
+
 def _string(data: bytes) -> bytes:
     return data.partition(b"\0")[0]
 
 
+# An archive has few owners, modes and times; its sizes take what is left.
+@functools.lru_cache(maxsize=4096)
 def _number(data: bytes) -> int:
     if not data[0] & 0x80:
         return _octal(data)
@@ -280,7 +303,7 @@ def _number(data: bytes) -> int:
 
 def _octal(data: bytes) -> int:
     digits = _string(data.strip(b" \0"))
-    if digits and not digits.isdigit():
+    if digits.translate(None, b"01234567"):
         raise ValueError(f"{digits!r} is not an octal number")
     return int(digits or b"0", 8)
 

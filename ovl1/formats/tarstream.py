@@ -7,8 +7,9 @@ Docker cannot re-assemble a layer that has one.
 
 from __future__ import annotations
 
+import functools
 import io
-from typing import TYPE_CHECKING, BinaryIO, Iterable, Iterator, Tuple
+from typing import TYPE_CHECKING, BinaryIO, Callable, Iterable, Iterator, Tuple
 
 from ovl1.errors import LayerError
 from ovl1.formats.tarheader import HeaderParser, TarEntry
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 CHUNK = 1 << 20
+PIECE = 1 << 17
+"""Bytes that pass from hand to hand; more of them would not stay in the processor's cache."""
 
 
 class Content:
@@ -41,7 +44,8 @@ class Content:
         return data
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.read, b"")
+        while self.remaining:
+            yield self.read()
 
 
 def entries(fileobj: BinaryIO) -> Iterator[Tuple[TarEntry, Content]]:
@@ -52,17 +56,23 @@ def entries(fileobj: BinaryIO) -> Iterator[Tuple[TarEntry, Content]]:
     Raises:
         LayerError: not a tar archive, cut short, or with a sparse file.
     """
-    parser = HeaderParser(lambda size: read_full(fileobj, size))
+    # Buffered, a file gives less than it is asked for only at its end.
+    read: Callable[[int], bytes] = functools.partial(read_full, fileobj)
+    if isinstance(fileobj, io.BufferedReader):
+        read = fileobj.read
+    parser = HeaderParser(read)
     while True:
         entry = parser.next()
         if entry is None:
             return
         refuse_sparse(entry)
-        content = Content(fileobj, entry.stored)
+        stored = entry.stored
+        content = Content(fileobj, stored)
         yield entry, content
-        for _ in content:
-            pass
-        parser.offset += entry.stored + len(read_full(fileobj, entry.padding))
+        if stored:
+            for _ in content:
+                pass
+            parser.offset += stored + len(read(entry.padding))
 
 
 def read_full(fileobj: BinaryIO, size: int) -> bytes:
@@ -93,7 +103,7 @@ def refuse_sparse(entry: TarEntry) -> None:
 
 def as_file(chunks: Iterable[bytes]) -> BinaryIO:
     """An iterator of chunks as a file to read from."""
-    return io.BufferedReader(_ChunkReader(iter(chunks)), CHUNK)
+    return io.BufferedReader(_ChunkReader(iter(chunks)), PIECE)
 
 
 class _ChunkReader(io.RawIOBase):

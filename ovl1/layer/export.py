@@ -70,6 +70,16 @@ def reassemble(entries: Iterable[Entry], contents: Contents) -> Iterator[bytes]:
         yield from _chunks(entry, contents)
 
 
+def length(entries: Iterable[Entry]) -> int:
+    """Bytes of the tar that `reassemble` gives; no content is looked at."""
+    return sum(
+        len(entry.payload)
+        if isinstance(entry, Raw)
+        else (entry.size if entry.crc64 != NO_CONTENT else 0)
+        for entry in entries
+    )
+
+
 def diff_id(entries: Iterable[Entry], contents: Contents) -> DiffId:
     """SHA-256 of the re-assembled tar; arguments and errors as for `reassemble`."""
     digest = hashlib.sha256()

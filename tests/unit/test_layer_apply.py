@@ -213,14 +213,14 @@ REFUSED = {
     "no tar": None,
     "escape": [entry("../x")],
     "bare whiteout": [entry("etc/.wh..")],
-    "over a link": [entry("l", SYMLINK, linkname="etc"), entry("l/x")],
+    "over a dangling link": [entry("l", SYMLINK, linkname="nowhere"), entry("l/x")],
+    "over a loop": [entry("l", SYMLINK, linkname="l"), entry("l/x")],
     "over a file": [entry("etc/passwd/x")],
-    "whiteout over a link": [entry("l", SYMLINK, linkname="etc"), entry("l/.wh.passwd")],
-    "opaque link": [entry("l", SYMLINK, linkname="etc"), entry("l/.wh..wh..opq")],
+    "opaque file": [entry("etc/passwd/.wh..wh..opq")],
     "link to nothing": [entry("x", LINK, linkname="nothing")],
     "link to itself": [entry("etc/passwd", LINK, linkname="etc/passwd")],
-    "link over a link": [entry("l", SYMLINK, linkname="etc"), entry("x", LINK, linkname="l/hard")],
-    "link out": [entry("x", LINK, linkname="../../x")],
+    "link to its own": [entry("a/x"), entry("a", LINK, linkname="a/x")],
+    "link over a loop": [entry("l", SYMLINK, linkname="l"), entry("x", LINK, linkname="l/hard")],
     "link to a directory": [entry("x", LINK, linkname="etc")],
     "link to the root": [entry("x", LINK, linkname=".")],
     "link into plnk": [entry("x", LINK, linkname=".wh..wh.plnk/1.2")],
@@ -229,6 +229,13 @@ REFUSED = {
     "device": [entry("x", CHAR, devmajor=0o77777)],
     "unknown type": [entry("x", b"Z")],
     "no target": [entry("x", SYMLINK)],
+    "long target": [entry("x", SYMLINK, linkname="x/" * 2100)],
+    "whiteout device": [entry("x", CHAR, devmajor=0, devminor=0)],
+    "overlay's attribute": [
+        entry("d", DIR, pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"})
+    ],
+    "bad attribute": [entry("d", DIR, pax_headers={"SCHILY.xattr.security.capability": "y"})],
+    "whiteout for a directory": [entry("etc/.wh.d/x")],
 }
 
 
