@@ -1,1 +1,1 @@
-"""The two layouts of layers on disk: `overlay1` and `overlay2`, and how one becomes the other."""
+"""The two layouts of layers on disk, `overlay1` and `overlay2`: drivers, and a way between them."""
