@@ -13,7 +13,7 @@ import click
 from ovl1.cli import output
 from ovl1.model import Progress
 from ovl1.store.discovery import discover
-from ovl1.store.layout import OVERLAY, OVERLAY2
+from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,18 +35,34 @@ class Context:
         """Whether only results are wanted: no progress, no remarks."""
         return self.verbosity < 0
 
+    def layout(self) -> Layout:
+        """Where the store that the options name lies, or would lie.
+
+        Raises:
+            OvlError: as `discover`.
+        """
+        found = discover(self.data_root)
+        driver = self.driver
+        if driver is None:
+            drivers = found.drivers or [store.driver for store in found.stores]
+            driver = OVERLAY2 if OVERLAY2 in drivers and OVERLAY not in drivers else OVERLAY
+        return Layout(found.path, driver)
+
     def store(self) -> Store:
         """Read the store that the options name.
 
         Raises:
             OvlError: as `Store.open`.
         """
-        driver = self.driver
-        if driver is None:
-            found = discover(self.data_root)
-            drivers = found.drivers or [store.driver for store in found.stores]
-            driver = OVERLAY2 if OVERLAY2 in drivers and OVERLAY not in drivers else OVERLAY
-        return Store.open(self.data_root, driver)
+        layout = self.layout()
+        return Store.open(layout.data_root, layout.driver)
+
+    def say(self, values: Dict[str, Any], text: str) -> None:
+        """Print a result: the values as JSON, or the text."""
+        if self.as_json:
+            output.print_json(values)
+        else:
+            click.echo(text)
 
 
 def examples(*lines: str) -> str:

@@ -25,7 +25,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "info": "What the data-root holds, and what each Docker engine would do with it.",
     "image": "List and verify images.",
-    "layer": "List and inspect image layers.",
+    "layer": "List, make, look into and remove layers.",
     "inodes": "Where the inodes went, and what overlay2 would take.",
     "migrate": "Convert an overlay store to overlay2.",
     "demo": "The whole story, on a small store made on the spot.",

@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 import unicodedata
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import click
 
@@ -99,8 +99,14 @@ def print_error(error: OvlError, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+def progress(
+    label: str, total: Optional[int], *, quiet: bool = False, in_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left, on standard error if that is a terminal.
+
+    Args:
+        total: how much there is to do; None if nobody knows.
+        in_bytes: whether it is bytes, which are then shown instead of a percentage.
 
     Yields:
         a function that takes by how much the work advanced.
@@ -109,10 +115,15 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
         yield lambda _amount: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, FileSizeColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+    columns: Sequence[Any] = ()  # The usual ones.
+    if in_bytes:
+        text = TextColumn("{task.description}")
+        columns = (text, BarColumn(), FileSizeColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        # A task that has not started moves without an end.
+        task = bar.add_task(label, total=total or 0, start=total is not None)
         yield lambda amount: bar.advance(task, amount)
 
 
