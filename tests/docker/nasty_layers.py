@@ -262,20 +262,28 @@ def layer_tar(entries: Sequence[Entry]) -> bytes:
 
 def image_archive(image: Image, base: bytes) -> bytes:
     """What ``docker load`` reads to get `image`."""
-    layers = [base, *map(layer_tar, image.layers)]
+    return layers_archive([base, *map(layer_tar, image.layers)], image.tags)
+
+
+def layers_archive(
+    layers: Sequence[bytes], tags: Sequence[str], plain: Sequence[bytes] = ()
+) -> bytes:
+    """What ``docker load`` reads to get an image of these layers, lowest first.
+
+    Args:
+        plain: the same layers uncompressed, if `layers` are compressed.
+    """
+    digests = [hashlib.sha256(layer).hexdigest() for layer in plain or layers]
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
-        "rootfs": {
-            "type": "layers",
-            "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers],
-        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
         "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "hand"} for _ in layers],
     }
     manifest = {
         "Config": "config.json",
-        "RepoTags": image.tags,
+        "RepoTags": tags,
         "Layers": [f"{number}.tar" for number in range(len(layers))],
     }
     files = {
