@@ -7,23 +7,18 @@ Nothing is mounted: the files are read from the layer's view, whatever it is mad
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterable, List, Tuple
 
 from ovl1.errors import BrokenStore, LayerError
 from ovl1.formats import tarsplit
 from ovl1.formats.whiteouts import AufsMetadata, classify
-from ovl1.layer.export import Contents, TreeContents, ViewContents, check
-from ovl1.linux.beneath import Directory
+from ovl1.images import layertar
+from ovl1.layer.export import check
 from ovl1.model import ChainId
-from ovl1.store.folder import Folder
 from ovl1.store.imagedb import Image
 from ovl1.store.layerdb import LayerRecord
-from ovl1.store.layout import TAR_SPLIT, Layout
 from ovl1.store.store import Store
-from ovl1.tree.view import Cursor, StackView
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,8 @@ def verify_layer(store: Store, record: LayerRecord) -> LayerVerdict:
     """
     layout = store.layout
     try:
-        tree = store.trees.get(record.cache_id)
-        if tree is None:
-            raise BrokenStore(f"its tree {record.cache_id.short} is missing")
-        if record.tar_split is None:
-            raise BrokenStore("it has no tar-split, so its tar is not known")
-        with contents(layout, tree.paths(layout)) as files, _tar_split(layout, record) as fd, open(
-            fd, "rb", closefd=False
-        ) as stream:
+        view = layertar.contents(layout, layertar.paths(store, record))
+        with layertar.tar_split(layout, record) as stream, view as files:
             problems = check(tarsplit.read(stream), files, record.diff_id)
     except (BrokenStore, LayerError) as error:
         return LayerVerdict(record, (Fault(b"", str(error)),))
@@ -89,32 +78,3 @@ def _known(name: bytes) -> str:
         if name and isinstance(classify(name), AufsMetadata):
             return "\nAUFS left it, and Docker never unpacks it: docker save fails as well."
     return ""
-
-
-@contextlib.contextmanager
-def contents(layout: Layout, paths: Sequence[Path]) -> Iterator[Contents]:
-    """The files of a layer's view.
-
-    Args:
-        paths: what the view is made of, topmost first (`ovl1.store.trees.Tree.paths`).
-
-    Raises:
-        BrokenStore: one of the directories is missing or is no directory.
-    """
-    directories: List[Directory] = []
-    with contextlib.ExitStack() as closing:
-        for path in paths:
-            folder = closing.enter_context(Folder.open(layout.data_root, path))
-            directories.append(folder.directory)
-        if len(directories) == 1:
-            yield closing.enter_context(TreeContents(directories[0]))
-        else:
-            yield ViewContents(closing.enter_context(Cursor(StackView(directories))))
-
-
-@contextlib.contextmanager
-def _tar_split(layout: Layout, record: LayerRecord) -> Iterator[int]:
-    where = layout.record(record.chain_id)
-    name = os.fsencode(TAR_SPLIT)
-    with Folder.open(layout.data_root, where) as folder, folder.directory.reading(name) as fd:
-        yield fd

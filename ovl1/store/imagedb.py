@@ -84,6 +84,16 @@ def read_images(layout: Layout) -> ImageTable:
     return table
 
 
+def read_config(layout: Layout, image_id: ImageId) -> bytes:
+    """The image's configuration, byte for byte.
+
+    Raises:
+        BrokenStore: it is missing.
+    """
+    with Folder.open(layout.data_root, layout.image_configs) as folder:
+        return folder.read(image_id.hex)
+
+
 def chain_ids(diff_ids: Tuple[DiffId, ...]) -> List[ChainId]:
     """The chain id of each layer of an image, base first."""
     found: List[ChainId] = []

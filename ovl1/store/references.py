@@ -103,6 +103,15 @@ def familiar(text: str) -> str:
     return f"{name}@{digest}" if digest else f"{name}:{tag or 'latest'}"
 
 
+def full_name(text: str) -> str:
+    """A reference whole: ``app`` is ``docker.io/library/app:latest``."""
+    name = familiar(text)
+    domain, slash, _ = name.partition("/")
+    if slash and (domain == "localhost" or "." in domain or ":" in domain):
+        return name
+    return f"{_HUB[0]}/{name}" if slash else f"{_HUB[0]}/library/{name}"
+
+
 def split_name(text: str) -> Tuple[str, str, str]:
     """The repository, tag and digest of a reference; what it does not have is empty."""
     name, _, digest = text.partition("@")

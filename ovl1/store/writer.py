@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ovl1.errors import BrokenStore, Refused, WrongUsage
 from ovl1.linux import durable
@@ -82,6 +82,7 @@ def register_layer(
     cache_id: LayerId,
     size: int,
     tar_split: Path,
+    staging: Optional[Path] = None,
 ) -> ChainId:
     """Enter a layer, whose tree is finished, into the layer store.
 
@@ -91,6 +92,7 @@ def register_layer(
     Args:
         size: bytes of this layer alone.
         tar_split: the finished ``tar-split.json.gz``, on the store's file system; it is moved.
+        staging: the directory there in which the record is made; by default Docker's own.
 
     Raises:
         Refused: the layer has a record already, or its parent has none; nothing was changed.
@@ -108,13 +110,14 @@ def register_layer(
     texts = {names.DIFF_ID: diff_id, names.SIZE: str(size), names.CACHE_ID: cache_id}
     if parent is not None:
         texts[names.PARENT] = parent
-    with _staged(layout.staging / f"write-set-{os.urandom(8).hex()}", 0o700) as staging:
+    place = (staging or layout.staging) / f"write-set-{os.urandom(8).hex()}"
+    with _staged(place, 0o700) as made:
         for name, text in texts.items():
-            durable.create_file(staging / name, text.encode(), mode=0o644)
-        os.rename(tar_split, staging / names.TAR_SPLIT)
-        (staging / names.TAR_SPLIT).chmod(0o644)
-        durable.sync_file_system(staging)
-        durable.rename(staging, record)
+            durable.create_file(made / name, text.encode(), mode=0o644)
+        os.rename(tar_split, made / names.TAR_SPLIT)
+        (made / names.TAR_SPLIT).chmod(0o644)
+        durable.sync_file_system(made)
+        durable.rename(made, record)
     return chain_id
 
 
@@ -144,6 +147,34 @@ def tag_image(layout: Layout, image_id: ImageId, reference: str) -> str:
         WrongUsage: Docker would not accept the name.
         BrokenStore: ``repositories.json`` is not readable.
     """
+    return tag_images(layout, {reference: image_id})[0]
+
+
+def tag_images(layout: Layout, images: Mapping[str, ImageId]) -> List[str]:
+    """Give images their names, all in one step; idempotent, otherwise as `tag_image`."""
+    entered = {valid_name(reference): image_id for reference, image_id in images.items()}
+    with Folder.open(layout.data_root, layout.image) as folder:
+        known = folder.json(layout.repositories.name)
+    repositories = known[_REPOSITORIES] = known.get(_REPOSITORIES) or {}
+    for name, image_id in entered.items():
+        repository = split_name(name)[0]
+        entries = (
+            repositories.setdefault(repository, {}) if isinstance(repositories, dict) else None
+        )
+        if not isinstance(entries, dict):
+            raise BrokenStore("the list of names is not readable", details=str(layout.repositories))
+        entries[name] = image_id
+    if entered:
+        _write_repositories(layout, known)
+    return list(entered)
+
+
+def valid_name(reference: str) -> str:
+    """The familiar form of a name that Docker accepts for an image.
+
+    Raises:
+        WrongUsage: it does not.
+    """
     name = familiar(reference)
     repository, tag, digest = split_name(name)
     valid = _NAME.fullmatch(repository) and _TAG.fullmatch(tag) and not reference.endswith(":")
@@ -152,15 +183,29 @@ def tag_image(layout: Layout, image_id: ImageId, reference: str) -> str:
             f"{reference!r} is no name for an image",
             resolution="A name is lower case, such as app:1 or registry.example:5000/team/app:1.",
         )
-    with Folder.open(layout.data_root, layout.image) as folder:
-        known = folder.json(layout.repositories.name)
-    repositories = known[_REPOSITORIES] = known.get(_REPOSITORIES) or {}
-    entries = repositories.setdefault(repository, {}) if isinstance(repositories, dict) else None
-    if not isinstance(entries, dict):
-        raise BrokenStore("the list of names is not readable", details=str(layout.repositories))
-    entries[name] = image_id
-    _write_repositories(layout, known)
     return name
+
+
+def remove_image(layout: Layout, image_id: ImageId) -> None:
+    """Take an image out, but for its names; one that is not there is fine. Durable."""
+    config = layout.image_config(image_id)
+    for path in (config, durable.temporary(config)):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    durable.sync_directory(config.parent)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(layout.image_metadatum(image_id))
+
+
+def unregister_layer(layout: Layout, chain_id: ChainId, *, staging: Optional[Path] = None) -> None:
+    """Take out the record of a layer on which no other stands; its tree is left. Durable.
+
+    Args:
+        staging: where the record is put before it is deleted; as for `register_layer`.
+    """
+    aside = (staging or layout.staging) / f"removed-{os.urandom(8).hex()}"
+    durable.rename(layout.record(chain_id), aside)
+    shutil.rmtree(aside)
 
 
 def write_container(

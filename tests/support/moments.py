@@ -1,4 +1,4 @@
-"""Moments of a migration, told by the calls that it makes, at which something may happen to it."""
+"""Moments of a change to a store, told by the calls that it makes, when something may happen."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ OWNERS: Dict[str, Tuple[Any, str]] = {
     "Journal.add": (Journal, "add"),
     "os.rename": (os, "rename"),
     "sync_file_system": (durable, "sync_file_system"),
+    "append_line": (durable, "append_line"),
+    "write_file": (durable, "write_file"),
     "make_store": (engine, "make_store"),
     "remove_tree": (engine, "remove_tree"),
     "Path.rmdir": (Path, "rmdir"),
