@@ -17,6 +17,8 @@ from ovl1.cli.context import Context
 from ovl1.cli.demo_sample import APP, README, REMOVED_FILE, sample_layers
 from ovl1.cli.inodes import show
 from ovl1.driver import overlay1, overlay2
+from ovl1.driver.base import Driver
+from ovl1.driver.opening import open_driver
 from ovl1.errors import CheckFailed, NotPossibleHere
 from ovl1.images.build import build_image, create_container
 from ovl1.images.verify import layers_of, verify_layer
@@ -140,20 +142,22 @@ class Story:
                 taken = self._used() - before
                 made.append({"what": layer.what, "entries": layer.entries, "inodes": taken})
 
-        layout = Layout(self._root, OVERLAY)
         config = {
             "architecture": os.uname().machine.replace("x86_64", "amd64"),
             "os": "linux",
             "created": _CREATED,
             "config": {"Cmd": ["/bin/sh"]},
         }
-        self._image = build_image(layout, tars(), _NAME, config)
+        self._image = build_image(self._driver(), tars(), _NAME, config)
         for number, layer in enumerate(made, 1):
             self.say(
                 f"   layer {number} {layer['what'] + ',':28} {layer['entries']:5} entries in its "
                 f"tar, {layer['inodes']:5} inodes"
             )
         self._equal("problems that `ovl1 info` finds in it", len(self._store(OVERLAY).problems), 0)
+
+    def _driver(self) -> Driver:
+        return open_driver(self._root, OVERLAY, sync=False)
 
     def _run_container(self) -> None:
         self._tell_step(
@@ -162,7 +166,7 @@ class Story:
             "mount -t overlay overlay -o lowerdir=IMAGE/root,upperdir=upper,workdir=work merged",
         )
         layout = Layout(self._root, OVERLAY)
-        self._container = create_container(layout, self._image, "demo", created=_CREATED)
+        self._container = create_container(self._driver(), self._image, "demo", created=_CREATED)
         mount_id = self._mount_id(layout)
         with _mounted(layout, mount_id, overlay1.mount_of(layout, mount_id)) as merged:
             (merged / _ADDED).write_text(_TEXT)

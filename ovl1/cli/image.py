@@ -1,4 +1,4 @@
-"""``ovl1 image``: list, history, verify, without a daemon."""
+"""``ovl1 image``: list, history, verify; what changes images is in files of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import click
 
-from ovl1.cli import output
-from ovl1.cli.context import Context, json_option
+from ovl1.cli import image_load, image_rm, image_save, output
+from ovl1.cli.context import Context, examples, json_option
 from ovl1.errors import BrokenStore, CheckFailed, WrongUsage
 from ovl1.images.verify import LayerVerdict, layers_of, verify_layer
 from ovl1.model import ImageId
@@ -20,9 +20,21 @@ from ovl1.store.store import Store
 NONE = "<none>"
 
 
-@click.group()
+@click.group(
+    short_help="List, verify, load, save and remove images.",
+    epilog=examples(
+        "ovl1 image ls",
+        "ovl1 --data-root /mnt/old image save --all -o everything.tar",
+        "ovl1 image load app.tar.gz",
+        "ovl1 image rm app:1",
+    ),
+)
 def command() -> None:
-    """List and verify images."""
+    """Images of a store, without a daemon."""
+
+
+for _each in (image_load.load, image_load.import_, image_save.save, image_rm.rm):
+    command.add_command(_each)
 
 
 @command.command("ls")

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
-from ovl1.cli.files import watched
+from ovl1.cli.files import limits, watched
+from ovl1.cli.freed import measured
 from ovl1.cli.layer_home import Home, complete, layer_argument, opened
 from ovl1.errors import BrokenStore, HalfDone, OvlError, Refused, WrongUsage
 from ovl1.layer.apply import Applied
 from ovl1.layer.policy import Policy
-from ovl1.linux import durable
 from ovl1.model import LayerId
-
-_LIMITS = Policy()
-_MOMENT = 0.05
 
 
 @click.command(
@@ -67,20 +62,7 @@ def create(
     shell_complete=complete,
     help="The layer that the tar changes.  [default: the one that it was created on]",
 )
-@click.option(
-    "--max-bytes",
-    type=click.IntRange(min=1),
-    default=_LIMITS.max_bytes,
-    show_default=True,
-    help="Refuse a tar of more bytes, uncompressed.",
-)
-@click.option(
-    "--max-entries",
-    type=click.IntRange(min=1),
-    default=_LIMITS.max_entries,
-    show_default=True,
-    help="Refuse a tar of more entries.",
-)
+@limits
 @json_option
 @click.pass_obj
 def apply(
@@ -89,8 +71,7 @@ def apply(
     layer: str,
     file: BinaryIO,
     parent: Optional[str],
-    max_bytes: int,
-    max_entries: int,
+    policy: Policy,
 ) -> None:
     """Fill the new layer ID with the changes in the tar FILE: plain, gzip or zstd; - is stdin.
 
@@ -98,7 +79,6 @@ def apply(
     """
     if file.isatty():
         raise WrongUsage("a tar cannot be typed in: redirect standard input")
-    policy = Policy(max_bytes=max_bytes, max_entries=max_entries)
     with opened(context, changing=True, policy=policy) as home:
         layer_id = home.find(layer)
         tree = home.store.trees.get(layer_id)
@@ -132,15 +112,10 @@ def rm(context: Context, *, layers: Tuple[str, ...], force: bool, dry_run: bool)
         if dry_run:
             context.say(values, "\n".join(f"Would remove {layer_id}." for layer_id in chosen))
             return
-        before = _free(home.store.layout.data_root)
-        _remove(home, chosen, context)
-        after = _free(home.store.layout.data_root)
-    # btrfs makes inodes as it needs them, and has none to count.
-    values["inodes"] = after.f_ffree - before.f_ffree if after.f_files else None
-    values["bytes"] = (after.f_bfree - before.f_bfree) * after.f_frsize
-    inodes = "" if values["inodes"] is None else f"{values['inodes']} inodes and "
-    freed = f"{inodes}{output.human_size(max(0, values['bytes']))}"
-    context.say(values, f"Removed {_count(chosen)}; {freed} came free.")
+        with measured(home.store.layout.data_root) as freed:
+            _remove(home, chosen, context)
+    values.update(dataclasses.asdict(freed))
+    context.say(values, f"Removed {_count(chosen)}; {freed}.")
 
 
 def _new_id(given: Optional[str]) -> LayerId:
@@ -203,16 +178,6 @@ def _remove(home: Home, chosen: List[LayerId], context: Context) -> None:
                     resolution=f"{error.resolution} Then remove the others.".strip(),
                 ) from error
             advance(1)
-
-
-def _free(path: Path) -> os.statvfs_result:
-    # What was deleted counts as free only once it has reached the disk, on xfs a moment later.
-    durable.sync_file_system(path)
-    before, now = None, os.statvfs(path)
-    while now != before:
-        time.sleep(_MOMENT)
-        before, now = now, os.statvfs(path)
-    return now
 
 
 def _count(layers: List[LayerId]) -> str:

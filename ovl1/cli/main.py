@@ -24,7 +24,8 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "info": "What the data-root holds, and what each Docker engine would do with it.",
-    "image": "List and verify images.",
+    "image": "List, verify, load, save and remove images.",
+    "container": "List, export and commit containers.",
     "layer": "List, make, look into and remove layers.",
     "inodes": "Where the inodes went, and what overlay2 would take.",
     "migrate": "Convert an overlay store to overlay2.",

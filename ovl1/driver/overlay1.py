@@ -26,20 +26,6 @@ from ovl1.store.folder import Folder
 from ovl1.store.layout import LOWER_ID, MERGED, ROOT, UPPER, WORK, Layout
 
 
-def create_read_write(layout: Layout, layer_id: LayerId, lower: LayerId) -> None:
-    """Make an empty container layer over the image layer `lower`; not durable.
-
-    Raises:
-        FileExistsError: there is such a layer; nothing was changed.
-    """
-    mode = layout.root(lower).lstat().st_mode
-    place = layout.layer(layer_id)
-    place.mkdir(0o710)
-    make_directory(place / UPPER, mode)
-    make_directory(place / WORK, 0o700)
-    create_file(place / LOWER_ID, lower.encode(), mode=0o600)
-
-
 def lower_of(layout: Layout, layer_id: LayerId) -> LayerId:
     """The image layer that a container layer lies over.
 

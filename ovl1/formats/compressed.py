@@ -37,6 +37,11 @@ class _Decoder(Protocol):
         """What was fed and lies behind the stream's end; None before that."""
 
 
+def is_compressed(start: bytes) -> bool:
+    """Whether data that begin like this would be decompressed; ten bytes are enough."""
+    return any(magic.match(start) for _, magic, _ in _FORMATS)
+
+
 def decompressed(fileobj: BinaryIO) -> Iterator[bytes]:
     """The content of `fileobj` in chunks of at most a few MiB; uncompressed data as they are.
 

@@ -41,6 +41,8 @@ class ArchivedImage:
     """``name:tag``, as the archive has them."""
     layers: Tuple[ArchivedLayer, ...]
     """Base first."""
+    manifest: Optional[bytes] = None
+    """The OCI manifest, if the layers in it are as a store gives them back: uncompressed."""
 
 
 def image(

@@ -1,9 +1,8 @@
-"""Making layers, images and containers in a v1 store, without a daemon.
+"""Making images and containers in a store, without a daemon.
 
-A layer's tar is read once: applied to its tree, hashed, and kept as tar-split on the way. Limits:
-tars are uncompressed and come one by one, not as an archive of ``docker save``; a container gets
-its layers and its configuration, but of Docker's init layer only ``/.dockerenv``: runc makes the
-mount points that are missing.
+A layer's tar is read once: applied to its tree, hashed, and kept as tar-split on the way. The
+caller holds the store's lock. Limits: a container gets its layers and its configuration, but of
+Docker's init layer only ``/.dockerenv``: runc makes the mount points that are missing.
 """
 
 from __future__ import annotations
@@ -14,44 +13,27 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import (
-    Any,
-    BinaryIO,
-    Dict,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Optional,
-    Tuple,
-    cast,
-)
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional
 
-from ovl1.driver import overlay1
-from ovl1.errors import BrokenStore, Refused
-from ovl1.formats import tarsplit
-from ovl1.formats.tarstream import as_file
-from ovl1.layer.apply import Applied, apply_to_root
+from ovl1.driver.base import Driver
+from ovl1.errors import BrokenStore
+from ovl1.images.addition import Addition
+from ovl1.images.filling import fill
 from ovl1.linux import durable
-from ovl1.linux.beneath import Directory
 from ovl1.model import ChainId, ContainerId, DiffId, ImageId, LayerId
-from ovl1.store import writer
+from ovl1.store import naming, writer
 from ovl1.store.imagedb import read_images
 from ovl1.store.layerdb import read_layers
-from ovl1.store.layout import TAR_SPLIT, Layout
+from ovl1.store.layout import OVERLAY, Layout
 from ovl1.store.references import read_references
-from ovl1.tree.remove import remove_tree
-
-MAX_DEPTH = 125
-"""Docker's limit of layers in an image (``layer.maxLayerDepth``)."""
 
 
-def add_layer(layout: Layout, parent: Optional[ChainId], tar: BinaryIO) -> ChainId:
-    """Add a layer to the store; durable when it returns.
+def add_layer(driver: Driver, parent: Optional[ChainId], tar: BinaryIO) -> ChainId:
+    """Add a layer that belongs to no image yet; durable when it returns.
 
     Args:
         parent: the layer that it stands on.
-        tar: its uncompressed tar; read to the end.
+        tar: plain, gzip, bzip2, xz or zstd; read to the end.
 
     Returns:
         Its chain id; if the store had that layer already, nothing is left of the new one.
@@ -60,53 +42,41 @@ def add_layer(layout: Layout, parent: Optional[ChainId], tar: BinaryIO) -> Chain
         BrokenStore: the parent is missing, or is no complete tree.
         LayerError, Refused: the layer cannot be represented; nothing is left of it.
     """
-    table = read_layers(layout)
-    below = table.chain(parent) if parent is not None else []
-    if len(below) >= MAX_DEPTH:
-        raise Refused(f"an image can have no more than {MAX_DEPTH} layers")
-    cache_id = _new_layer_id()
-    with _undone_on_failure(layout.layer(cache_id)):
-        _mkdir(layout.layer(cache_id), 0o710)
-        _mkdir(layout.root(cache_id), 0o755)
-        diff_id, applied = _unpack(layout, below[0].cache_id if below else None, cache_id, tar)
-        chain_id = ChainId.of(parent, diff_id)
-        if chain_id in table.layers:
-            _remove(layout.layer(cache_id))
-            return chain_id
-        return writer.register_layer(
-            layout,
-            parent=parent,
-            diff_id=diff_id,
-            cache_id=cache_id,
-            size=applied.size,
-            tar_split=layout.layer(cache_id) / TAR_SPLIT,
-        )
+    with Addition(driver) as addition:
+        filled = fill(addition, parent, tar)
+        addition.commit()
+    return filled.chain_id
 
 
 def build_image(
-    layout: Layout, tars: Iterable[BinaryIO], reference: str, config: Mapping[str, Any]
+    driver: Driver, tars: Iterable[BinaryIO], reference: str, config: Mapping[str, Any]
 ) -> ImageId:
-    """Make an image of layers, the base first, and name it.
+    """Make an image of layers, the base first, and name it; all of it, or nothing.
 
     Args:
         reference: ``name:tag``.
         config: its configuration; ``rootfs`` is put in.
 
     Raises:
-        OvlError: as `add_layer` and `ovl1.store.writer.tag_image`; layers added so far stay.
+        OvlError: as `add_layer` and `ovl1.store.writer.tag_image`.
     """
+    name = naming.valid_name(reference)
     top: Optional[ChainId] = None
-    for tar in tars:
-        top = add_layer(layout, top, tar)
-    chain = read_layers(layout).chain(top) if top is not None else []
-    diff_ids = [record.diff_id for record in reversed(chain)]
-    whole = {**config, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    image_id = writer.write_image(layout, json.dumps(whole, separators=(",", ":")).encode())
-    writer.tag_image(layout, image_id, reference)
+    diff_ids: List[DiffId] = []
+    with Addition(driver) as addition:
+        for tar in tars:
+            filled = fill(addition, top, tar)
+            top = filled.chain_id
+            diff_ids.append(filled.diff_id)
+        whole = {**config, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+        content = json.dumps(whole, separators=(",", ":")).encode()
+        image_id = ImageId("sha256:" + hashlib.sha256(content).hexdigest())
+        addition.add_image(image_id, content, [name])
+        addition.commit()
     return image_id
 
 
-def create_container(layout: Layout, image_id: ImageId, name: str, *, created: str) -> ContainerId:
+def create_container(driver: Driver, image_id: ImageId, name: str, *, created: str) -> ContainerId:
     """Make a container of an image, as ``docker create`` does; not started.
 
     Args:
@@ -116,6 +86,7 @@ def create_container(layout: Layout, image_id: ImageId, name: str, *, created: s
         BrokenStore: the image or its top layer is missing; nothing was changed.
         WrongUsage: Docker would not accept the name.
     """
+    layout = driver.layout
     image = read_images(layout).images.get(image_id)
     if image is None or image.top is None:
         raise BrokenStore(f"image {image_id.short} is missing, or has no layers")
@@ -136,14 +107,10 @@ def create_container(layout: Layout, image_id: ImageId, name: str, *, created: s
     lower = read_layers(layout).chain(image.top)[0].cache_id
     mount_id = _new_layer_id()
     init_id = LayerId(f"{mount_id}-init")
-    with _undone_on_failure(layout.layer(init_id)), _undone_on_failure(layout.layer(mount_id)):
-        now = time.time_ns()
-        for layer_id in (init_id, mount_id):
-            overlay1.create_read_write(layout, layer_id, lower)
-            # The same in both, as the upper layer begins as a copy of the init layer.
-            dockerenv = layout.upper(layer_id) / ".dockerenv"
-            durable.write_file(dockerenv, b"", mode=0o755, times_ns=(now, now))
-            os.utime(layout.upper(layer_id), ns=(now, now))
+    with _undone_on_failure(driver, init_id), _undone_on_failure(driver, mount_id):
+        driver.create_read_write(init_id, lower)
+        _fill_init(_changes(layout, init_id))
+        driver.create_read_write(mount_id, init_id)
         durable.sync_file_system(layout.home)
         writer.write_container(
             layout,
@@ -157,56 +124,24 @@ def create_container(layout: Layout, image_id: ImageId, name: str, *, created: s
     return container_id
 
 
-def _unpack(
-    layout: Layout, parent: Optional[LayerId], cache_id: LayerId, tar: BinaryIO
-) -> Tuple[DiffId, Applied]:
-    """Make the layer's tree, and its tar-split beside that."""
-    digest = hashlib.sha256()
-
-    def hashed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            digest.update(chunk)
-            yield chunk
-
-    with contextlib.ExitStack() as stack:
-        split = stack.enter_context(open(layout.layer(cache_id) / TAR_SPLIT, "xb"))
-        target = stack.enter_context(Directory.open(layout.root(cache_id)))
-        below = stack.enter_context(_complete(layout, parent)) if parent is not None else None
-        # After a failure, too, it ends before the file that it writes its end to.
-        chunks = cast("Generator[bytes, None, None]", tarsplit.split(tar, split))
-        stack.callback(chunks.close)
-        applied = apply_to_root(as_file(hashed(chunks)), below, target)
-    return DiffId(f"sha256:{digest.hexdigest()}"), applied
+def _changes(layout: Layout, layer_id: LayerId) -> Path:
+    return (layout.upper if layout.driver == OVERLAY else layout.diff)(layer_id)
 
 
-def _complete(layout: Layout, layer_id: LayerId) -> Directory:
-    try:
-        return Directory.open(layout.root(layer_id))
-    except OSError as err:
-        raise BrokenStore(
-            f"layer {layer_id.short} has no complete tree to build on: {err.strerror}",
-            details=str(err.filename),
-        ) from err
+def _fill_init(changes: Path) -> None:
+    now = time.time_ns()
+    durable.write_file(changes / ".dockerenv", b"", mode=0o755, times_ns=(now, now))
+    os.utime(changes, ns=(now, now))
 
 
 def _new_layer_id() -> LayerId:
     return LayerId(os.urandom(32).hex())
 
 
-def _mkdir(path: Path, mode: int) -> None:
-    path.mkdir()
-    path.chmod(mode)
-
-
 @contextlib.contextmanager
-def _undone_on_failure(path: Path) -> Iterator[None]:
+def _undone_on_failure(driver: Driver, layer_id: LayerId) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _remove(path)
+        driver.remove(layer_id)
         raise
-
-
-def _remove(path: Path) -> None:
-    with Directory.open(path.parent) as parent:
-        remove_tree(parent, os.fsencode(path.name))

@@ -1,34 +1,25 @@
 """Loading an archive of images into a store, without a daemon.
 
-Each layer is read once: another process decompresses it, hashes it and writes its tar-split, while
-this one applies what comes out. A layer that the store has already is not even read. Everything is
-checked against what the archive promises before the first record is written.
+Each layer is read once; one that the store has already, not at all. Everything is checked against
+what the archive promises before the first record is written.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ovl1.driver.base import Driver
 from ovl1.errors import ArchiveError, LayerError
-from ovl1.formats import compressed, tarsplit
-from ovl1.formats.tarstream import as_file
 from ovl1.images import dockerarchive, oci, ocilayout
-from ovl1.images.addition import Addition, NewLayer
+from ovl1.images.addition import Addition
 from ovl1.images.archive import ArchivedImage, ArchivedLayer
-from ovl1.images.blobs import Blobs, DirectoryBlobs, TarBlobs
+from ovl1.images.blobs import Blobs
+from ovl1.images.filling import Hashes, fill
 from ovl1.images.ocilayout import Platform
-from ovl1.layer.apply import Applied
-from ovl1.linux import locks
-from ovl1.linux.pipeline import Ahead
-from ovl1.model import ChainId, ImageId, LayerId, Progress, no_progress
-from ovl1.store.writer import valid_name
-
-_CHUNK = 1 << 18
+from ovl1.model import ChainId, ImageId, Progress, no_progress
+from ovl1.store.naming import valid_name
 
 
 @dataclass
@@ -42,22 +33,6 @@ class Loaded:
     size: int = 0
     """Bytes of the new layers' files."""
     warnings: List[str] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def open_archive(path: Path) -> Iterator[Blobs]:
-    """The files of an archive: a tar, or the directory of an OCI layout.
-
-    Raises:
-        ArchiveError: it is neither.
-        OSError: it cannot be read.
-    """
-    if path.is_dir():
-        with DirectoryBlobs(path) as blobs:
-            yield blobs
-        return
-    with path.open("rb") as file, TarBlobs(file) as blobs:
-        yield blobs
 
 
 def read_images(blobs: Blobs, platform: Platform) -> List[ArchivedImage]:
@@ -89,15 +64,14 @@ def load(
     """Add images and their names; durable.
 
     Args:
-        driver: of the store, which is there; its lock is taken for the time.
+        driver: of the store, which is there; the caller holds its lock.
 
     Raises:
         ArchiveError, LayerError: the archive is damaged or hostile; the store is as it was.
-        Refused: another ovl1 command is changing the store.
     """
     total = sum(len(image.layers) for image in images)
-    with locks.exclusive(driver.layout.data_root), Addition(driver) as addition:
-        loader = _Loader(driver, addition, blobs)
+    with Addition(driver) as addition:
+        loader = _Loader(addition, blobs)
         for image in images:
             top: Optional[ChainId] = None
             for layer in image.layers:
@@ -110,9 +84,8 @@ def load(
 
 
 class _Loader:
-    def __init__(self, driver: Driver, addition: Addition, blobs: Blobs) -> None:
+    def __init__(self, addition: Addition, blobs: Blobs) -> None:
         self.loaded = Loaded()
-        self._driver = driver
         self._addition = addition
         self._blobs = blobs
 
@@ -125,7 +98,8 @@ class _Loader:
         """Take up an image whose layers have been."""
         image_id = ImageId("sha256:" + hashlib.sha256(image.config).hexdigest())
         names = tuple(valid_name(name) for name in image.names)
-        self._addition.add_image(image_id, image.config, list(names))
+        metadata = {oci.KEPT: image.manifest} if image.manifest is not None else {}
+        self._addition.add_image(image_id, image.config, names, metadata)
         self.loaded.images.append((image_id, names))
 
     def layer(self, parent: Optional[ChainId], layer: ArchivedLayer) -> ChainId:
@@ -134,52 +108,25 @@ class _Loader:
         if self._addition.has(chain_id):
             self.loaded.known_layers += 1
             return chain_id
-        below = self._addition.cache_id(parent) if parent is not None else None
-        with self._addition.making(below) as cache_id:
-            split = self._addition.tar_split(cache_id)
-            applied = self._fill(cache_id, below, layer, split)
-        self._addition.add_layer(NewLayer(parent, layer.diff_id, cache_id, applied.size, split))
+        is_packed = layer.digest is not None and layer.digest != layer.diff_id
+        with self._blobs.open(layer.blob) as file:
+            filled = fill(
+                self._addition,
+                parent,
+                file,
+                hash_file=is_packed,
+                check=lambda hashes: _compare(layer, hashes),
+            )
+        if layer.digest is not None:
+            self._addition.add_digest(layer.diff_id, layer.digest)
         self.loaded.new_layers += 1
-        self.loaded.size += applied.size
-        self.loaded.warnings += applied.warnings
+        self.loaded.size += filled.applied.size
+        self.loaded.warnings += filled.applied.warnings
         return chain_id
 
-    def _fill(
-        self, cache_id: LayerId, below: Optional[LayerId], layer: ArchivedLayer, split: Path
-    ) -> Applied:
-        self._driver.create(cache_id, below)
-        with self._blobs.open(layer.blob) as file, Ahead(
-            lambda out: _read(file, split, out)
-        ) as ahead:
-            applied = self._driver.apply_diff(cache_id, below, ahead.stream)
-            _compare(layer, ahead.result())
-        return applied
 
-
-class _Hashes(NamedTuple):
-    tar: str
-    blob: str
-
-
-def _read(file: BinaryIO, split: Path, out: BinaryIO) -> _Hashes:
-    """Pass a layer's tar on to `out`, and write its tar-split file."""
-    blob, tar = hashlib.sha256(), hashlib.sha256()
-
-    def hashed() -> Iterator[bytes]:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            blob.update(chunk)
-            yield chunk
-
-    plain = compressed.decompressed(as_file(hashed()))
-    with split.open("xb") as record:
-        for chunk in tarsplit.split(as_file(plain), record):
-            tar.update(chunk)
-            out.write(chunk)
-    return _Hashes(tar.hexdigest(), blob.hexdigest())
-
-
-def _compare(layer: ArchivedLayer, found: _Hashes) -> None:
-    if layer.digest is not None and found.blob != layer.digest.hex:
+def _compare(layer: ArchivedLayer, found: Hashes) -> None:
+    if found.file and layer.digest is not None and found.file != layer.digest.hex:
         raise ArchiveError(f"{layer.blob} in the archive does not hash to its name")
     if found.tar != layer.diff_id.hex:
         raise LayerError(

@@ -7,7 +7,7 @@ without white space and in one order, so that the same image always gives the sa
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 from ovl1.store.references import full_name, split_name
 
@@ -21,6 +21,9 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 # Full names are containerd's and buildx' invention; the specification has only the last part.
 FULL_NAME, REF_NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
+
+KEPT = "ovl1-manifest"
+"""Where the manifest that an image came with is kept, among the image's metadata."""
 
 Descriptor = Dict[str, Any]
 
@@ -53,12 +56,21 @@ def index(manifests: Sequence[Descriptor]) -> bytes:
     return _json({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": list(manifests)})
 
 
-def reproducible(document: Dict[str, Any], layers: Sequence[Tuple[str, int]]) -> bool:
-    """Whether a manifest speaks of just these uncompressed layers (digest and size in bytes)."""
-    described = document.get("layers")
-    return isinstance(described, list) and [
-        (layer.get("digest"), layer.get("size")) for layer in described if isinstance(layer, dict)
-    ] == list(layers)
+def describes(manifest: bytes, config: Descriptor, layers: Sequence[Descriptor]) -> bool:
+    """Whether a manifest speaks of just these blobs, whatever else it says."""
+    try:
+        document = json.loads(manifest)
+        found = [document["config"], *document["layers"]]
+        return [(each["digest"], each["size"]) for each in found] == [
+            (each["digest"], each["size"]) for each in (config, *layers)
+        ]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def media_type(manifest: bytes) -> str:
+    """What a manifest is, by its own account."""
+    return str(json.loads(manifest).get("mediaType") or MANIFEST)
 
 
 def _annotations(name: str) -> Dict[str, str]:

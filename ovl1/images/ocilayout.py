@@ -7,7 +7,8 @@ media types say the same. An index may hold one image for many platforms; one pl
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ovl1.errors import ArchiveError, WrongUsage
@@ -22,6 +23,14 @@ _LAYERS = (
     "application/vnd.oci.image.layer.",
     "application/vnd.docker.image.rootfs.",
 )
+_MACHINES = {
+    "x86_64": ("amd64",),
+    "i686": ("386",),
+    "aarch64": ("arm64",),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+}
+"""What Go calls a machine, where it does not call it as uname(2) does."""
 _DEEPEST = 4
 _MOST_MANIFESTS = 10_000
 
@@ -33,6 +42,12 @@ class Platform:
     os: str
     architecture: str
     variant: str = ""
+
+    @classmethod
+    def of_this_machine(cls) -> Platform:
+        """Of the kernel that this runs on."""
+        machine = os.uname().machine
+        return cls("linux", *_MACHINES.get(machine, (machine,)))
 
     @classmethod
     def parse(cls, text: str) -> Platform:
@@ -102,7 +117,8 @@ def _manifests(
 
 
 def _image(blobs: Blobs, descriptor: Dict[str, Any], names: List[str]) -> ArchivedImage:
-    manifest = _verified(blobs, descriptor)
+    content = _content(blobs, descriptor)
+    manifest = parse_object(content, "a manifest of the archive")
     layers: List[Tuple[str, Optional[Digest]]] = []
     for layer in manifest.get("layers") or []:
         if not isinstance(layer, dict) or not str(layer.get("mediaType")).startswith(_LAYERS):
@@ -111,7 +127,9 @@ def _image(blobs: Blobs, descriptor: Dict[str, Any], names: List[str]) -> Archiv
         blobs.open(blob_path(digest)).close()
         layers.append((blob_path(digest), digest))
     config = manifest.get("config")
-    return image(_content(blobs, config if isinstance(config, dict) else {}), names, layers)
+    found = image(_content(blobs, config if isinstance(config, dict) else {}), names, layers)
+    is_plain = all(layer.digest == layer.diff_id for layer in found.layers)
+    return replace(found, manifest=content) if is_plain else found
 
 
 def _verified(blobs: Blobs, descriptor: Dict[str, Any]) -> Dict[str, Any]:

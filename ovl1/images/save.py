@@ -20,7 +20,7 @@ from ovl1.images import layertar, oci
 from ovl1.images.dockerarchive import MANIFEST
 from ovl1.images.verify import verify_layer
 from ovl1.model import ChainId, ImageId, Progress, no_progress
-from ovl1.store.imagedb import Image, read_config
+from ovl1.store.imagedb import Image, read_config, read_metadatum
 from ovl1.store.layerdb import LayerRecord
 from ovl1.store.store import Store
 
@@ -110,8 +110,12 @@ def _finish(
     for image, names, chain in listed:
         config = read_config(store.layout, image.image_id)
         layers = [writer.descriptor(record) for record in chain]
-        manifest = oci.manifest(writer.blob(config, oci.CONFIG), layers)
-        index += oci.named(writer.blob(manifest, oci.MANIFEST), names)
+        about = writer.blob(config, oci.CONFIG)
+        # An image that came with a manifest keeps it, and so its digest.
+        manifest = read_metadatum(store.layout, image.image_id, oci.KEPT)
+        if manifest is None or not oci.describes(manifest, about, layers):
+            manifest = oci.manifest(about, layers)
+        index += oci.named(writer.blob(manifest, oci.media_type(manifest)), names)
         manifests.append(
             {
                 "Config": oci.blob_path(image.image_id),

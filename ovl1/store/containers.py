@@ -68,6 +68,16 @@ def read_containers(layout: Layout) -> ContainerTable:
     return ContainerTable(found, problems)
 
 
+def read_config(layout: Layout, container_id: ContainerId) -> Dict[str, Any]:
+    """The whole ``config.v2.json`` of a container.
+
+    Raises:
+        BrokenStore: it is missing or no JSON object.
+    """
+    with Folder.open(layout.data_root, layout.container(container_id)) as folder:
+        return folder.json(names.CONFIG)
+
+
 def replace_driver(config: bytes, old: str, new: str) -> bytes:
     """Change the storage driver in the text of a ``config.v2.json``, and not one byte beside it.
 

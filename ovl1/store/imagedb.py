@@ -94,6 +94,19 @@ def read_config(layout: Layout, image_id: ImageId) -> bytes:
         return folder.read(image_id.hex)
 
 
+def read_metadatum(layout: Layout, image_id: ImageId, name: str) -> Optional[bytes]:
+    """What is known of an image beside its configuration; None if nothing is.
+
+    Raises:
+        BrokenStore: it is there and cannot be read.
+    """
+    where = layout.image_metadatum(image_id)
+    if not where.exists():
+        return None
+    with Folder.open(layout.data_root, where) as folder:
+        return folder.read(name) if folder.exists(name) else None
+
+
 def chain_ids(diff_ids: Tuple[DiffId, ...]) -> List[ChainId]:
     """The chain id of each layer of an image, base first."""
     found: List[ChainId] = []

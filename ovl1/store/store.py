@@ -18,6 +18,7 @@ from ovl1.store.discovery import discover
 from ovl1.store.imagedb import Image, read_images
 from ovl1.store.layerdb import LayerRecord, read_layers
 from ovl1.store.layout import OVERLAY, Layout
+from ovl1.store.lookup import pick
 from ovl1.store.mounts import MountRecord, read_mounts
 from ovl1.store.problem import Problem
 from ovl1.store.references import References, read_references
@@ -160,6 +161,18 @@ class Store:
                 resolution="`ovl1 -v info` says what is wrong with it.",
             )
         return self.images[image_id]
+
+    def container(self, text: str) -> Container:
+        """The container that `text` means: its name, or (the beginning of) its id.
+
+        Raises:
+            WrongUsage: there is none, or more than one.
+        """
+        containers = self.containers
+        for container in containers.values():
+            if container.name == text.lstrip("/"):
+                return container
+        return pick(text, containers.items(), "container")
 
     def layer(self, text: str) -> LayerRecord:
         """The layer that `text` means: (the beginning of) a chain id, diff id or cache id.

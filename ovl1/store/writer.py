@@ -18,20 +18,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from ovl1.errors import BrokenStore, Refused, WrongUsage
+from ovl1.formats import gojson
 from ovl1.linux import durable
-from ovl1.model import ChainId, ContainerId, DiffId, ImageId, LayerId
+from ovl1.model import ChainId, ContainerId, DiffId, Digest, ImageId, LayerId
 from ovl1.store import layout as names
 from ovl1.store.folder import Folder
 from ovl1.store.layout import Layout
-from ovl1.store.references import familiar, split_name
 
-_REPOSITORIES = "Repositories"
+_MOST_DIGESTS = 50  # of a layer: moby distribution/metadata/v2_metadata_service.go
 
-# The grammar of github.com/docker/distribution/reference, of familiar names.
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_DOMAIN = r"(?:(?=[^/]*[.:]|localhost/)[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?"
-_NAME = re.compile(rf"{_DOMAIN}{_PART}(?:/{_PART})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -70,7 +65,7 @@ def create_store(layout: Layout) -> None:
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             path.chmod(mode)
-    _write_repositories(layout, {_REPOSITORIES: {}})
+    durable.write_file(layout.repositories, b'{"Repositories":{}}', mode=0o600)
     durable.sync_file_system(layout.data_root)
 
 
@@ -134,56 +129,46 @@ def write_image(layout: Layout, config: bytes) -> ImageId:
     return image_id
 
 
-def tag_image(layout: Layout, image_id: ImageId, reference: str) -> str:
-    """Give an image a name, which another image may have had; other names are kept.
+def write_metadata(layout: Layout, image_id: ImageId, metadata: Mapping[str, bytes]) -> None:
+    """Enter what is known of an image beside its configuration; idempotent, durable.
 
     Args:
-        reference: ``name:tag``, or ``name`` for ``name:latest``.
-
-    Returns:
-        The name in Docker's familiar form, as it was entered.
-
-    Raises:
-        WrongUsage: Docker would not accept the name.
-        BrokenStore: ``repositories.json`` is not readable.
+        metadata: contents by name, such as ``parent``; engines pass over names unknown to them.
     """
-    return tag_images(layout, {reference: image_id})[0]
+    if not metadata:
+        return
+    place = layout.image_metadatum(image_id)
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(0o700)
+        durable.sync_directory(place.parent)
+    for name, content in metadata.items():
+        durable.write_file(place / name, content)
 
 
-def tag_images(layout: Layout, images: Mapping[str, ImageId]) -> List[str]:
-    """Give images their names, all in one step; idempotent, otherwise as `tag_image`."""
-    entered = {valid_name(reference): image_id for reference, image_id in images.items()}
-    with Folder.open(layout.data_root, layout.image) as folder:
-        known = folder.json(layout.repositories.name)
-    repositories = known[_REPOSITORIES] = known.get(_REPOSITORIES) or {}
-    for name, image_id in entered.items():
-        repository = split_name(name)[0]
-        entries = (
-            repositories.setdefault(repository, {}) if isinstance(repositories, dict) else None
-        )
-        if not isinstance(entries, dict):
-            raise BrokenStore("the list of names is not readable", details=str(layout.repositories))
-        entries[name] = image_id
-    if entered:
-        _write_repositories(layout, known)
-    return list(entered)
+def write_digest(layout: Layout, diff_id: DiffId, digest: Digest) -> None:
+    """Enter as what a layer is known to registries; idempotent, durable.
 
-
-def valid_name(reference: str) -> str:
-    """The familiar form of a name that Docker accepts for an image.
-
-    Raises:
-        WrongUsage: it does not.
+    With that, a later pull finds that the layer is here (moby ``distribution/metadata``). No
+    repository is named as the blob's source, as none has been asked.
     """
-    name = familiar(reference)
-    repository, tag, digest = split_name(name)
-    valid = _NAME.fullmatch(repository) and _TAG.fullmatch(tag) and not reference.endswith(":")
-    if digest or not valid:
-        raise WrongUsage(
-            f"{reference!r} is no name for an image",
-            resolution="A name is lower case, such as app:1 or registry.example:5000/team/app:1.",
-        )
-    return name
+    by_digest = _made(layout.distribution / "diffid-by-digest" / "sha256")
+    durable.write_file(by_digest / digest.hex, diff_id.encode())
+    by_diff_id = _made(layout.distribution / "v2metadata-by-diffid" / "sha256")
+    known: List[Any] = []
+    with contextlib.suppress(BrokenStore), Folder.open(layout.data_root, by_diff_id) as folder:
+        known = json.loads(folder.read(diff_id.hex))
+    entry = {"Digest": digest, "SourceRepository": ""}
+    if entry not in known:
+        content = json.dumps([*known, entry][-_MOST_DIGESTS:], separators=(",", ":"))
+        durable.write_file(by_diff_id / diff_id.hex, content.encode())
+
+
+def _made(path: Path) -> Path:
+    for place in (path.parent, path):
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(0o755)
+            durable.sync_directory(place.parent)
+    return path
 
 
 def remove_image(layout: Layout, image_id: ImageId) -> None:
@@ -240,8 +225,8 @@ def write_container(
                 durable.write_file(mount / name, text.encode())
         durable.sync_directory(mount.parent)
         (home / "checkpoints").mkdir(0o700)
-        durable.write_file(home / "hostconfig.json", _json(host_config) + b"\n")
-        durable.write_file(home / names.CONFIG, _json(config) + b"\n", mode=0o600)
+        durable.write_file(home / "hostconfig.json", gojson.encoded(host_config) + b"\n")
+        durable.write_file(home / names.CONFIG, gojson.encoded(config) + b"\n", mode=0o600)
         durable.sync_directory(home.parent)
 
 
@@ -316,13 +301,3 @@ def _staged(path: Path, mode: int) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
         raise
-
-
-def _write_repositories(layout: Layout, value: Dict[str, Any]) -> None:
-    durable.write_file(layout.repositories, _json(value), mode=0o600)
-
-
-def _json(value: Dict[str, Any]) -> bytes:
-    """As Go writes a map: sorted, without white space."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogateescape")

@@ -12,9 +12,10 @@ from typing import Dict, Iterator, List, NamedTuple, Set
 import pytest
 
 from ovl1.driver.opening import open_driver
-from ovl1.images.load import load, open_archive, read_images
+from ovl1.images.load import load, read_images
 from ovl1.images.ocilayout import Platform
 from ovl1.images.save import DOCKER, OCI, save
+from ovl1.images.source import open_tar
 from ovl1.linux.loopback import loop_file_system
 from ovl1.model import ChainId
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
@@ -101,7 +102,7 @@ def loaded(disk: Path, driver: str, archives: List[Path]) -> Layout:
     create_store(layout)
     made = open_driver(layout.data_root, driver, sync=False)
     for path in archives:
-        with open_archive(path) as blobs:
+        with path.open("rb") as file, open_tar(file, disk, max_bytes=1 << 30) as blobs:
             load(made, blobs, read_images(blobs, AMD64))
     return layout
 

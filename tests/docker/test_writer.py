@@ -12,11 +12,14 @@ from typing import Dict, Iterator, List
 
 import pytest
 
+from ovl1.driver.base import Driver
+from ovl1.driver.opening import open_driver
 from ovl1.images.build import build_image, create_container
 from ovl1.model import ContainerId, ImageId
 from ovl1.store.layout import OVERLAY, Layout
+from ovl1.store.naming import tag_image
 from ovl1.store.store import Store
-from ovl1.store.writer import create_store, tag_image
+from ovl1.store.writer import create_store
 from tests.docker.daemon import Daemon
 from tests.docker.ovl1 import migrate
 from tests.support.layers import entry, make_tar
@@ -62,6 +65,10 @@ def layers() -> Iterator[io.BytesIO]:
         yield io.BytesIO(make_tar(made).read())
 
 
+def driver_of(layout: Layout) -> Driver:
+    return open_driver(layout.data_root, OVERLAY)
+
+
 def make_image(layout: Layout) -> ImageId:
     config = {
         "architecture": "amd64",
@@ -70,7 +77,7 @@ def make_image(layout: Layout) -> ImageId:
         "config": {"Cmd": ["/bin/sh", "-c", COMMAND], "Env": ["PATH=/bin"]},
         "history": [{"created": CREATED, "created_by": "ovl1"}] * 3,
     }
-    return build_image(layout, layers(), "written/by-ovl1:1", config)
+    return build_image(driver_of(layout), layers(), "written/by-ovl1:1", config)
 
 
 def saved_layers(daemon: Daemon, image: str) -> List[str]:
@@ -105,7 +112,7 @@ def said(daemon: Daemon, image_id: ImageId, container_id: ContainerId) -> Dict[s
 def test_a_daemon_uses_the_store(layout: Layout, work: Path) -> None:
     image_id = make_image(layout)
     tag_image(layout, image_id, "second:name")
-    container_id = create_container(layout, image_id, "one", created=CREATED)
+    container_id = create_container(driver_of(layout), image_id, "one", created=CREATED)
     store = Store.of(layout)
     assert store.problems == ()
     expected = {
@@ -130,7 +137,7 @@ def test_a_daemon_uses_the_store(layout: Layout, work: Path) -> None:
 
 def test_it_can_be_migrated(layout: Layout, work: Path) -> None:
     image_id = make_image(layout)
-    container_id = create_container(layout, image_id, "one", created=CREATED)
+    container_id = create_container(driver_of(layout), image_id, "one", created=CREATED)
     with Daemon(layout.data_root, OVERLAY, work / "before") as daemon:
         before = said(daemon, image_id, container_id)
     migrate(layout.data_root)

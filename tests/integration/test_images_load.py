@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -15,14 +16,15 @@ import pytest
 
 from ovl1.driver.base import Driver
 from ovl1.driver.opening import open_driver
-from ovl1.errors import ArchiveError, LayerError, Refused, WrongUsage
-from ovl1.images import addition
-from ovl1.images.load import Loaded, load, open_archive, read_images
+from ovl1.errors import ArchiveError, LayerError, WrongUsage
+from ovl1.images import pending
+from ovl1.images.blobs import Blobs
+from ovl1.images.load import Loaded, load, read_images
 from ovl1.images.ocilayout import Platform
 from ovl1.images.save import save
+from ovl1.images.source import open_directory, open_tar
 from ovl1.images.verify import verify_layer
 from ovl1.layer.policy import Policy
-from ovl1.linux import locks
 from ovl1.linux.loopback import loop_file_system
 from ovl1.store import writer
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
@@ -60,6 +62,16 @@ def layers() -> List[bytes]:
 LAYERS = layers()
 
 
+def opened(path: Path) -> contextlib.AbstractContextManager[Blobs]:
+    return open_directory(path) if path.is_dir() else _tar(path)
+
+
+@contextlib.contextmanager
+def _tar(path: Path) -> Iterator[Blobs]:
+    with path.open("rb") as file, open_tar(file, path.parent, max_bytes=1 << 30) as blobs:
+        yield blobs
+
+
 class Place(NamedTuple):
     """A store on a disk of its own, and a directory for archives."""
 
@@ -76,7 +88,7 @@ class Place(NamedTuple):
         return path
 
     def load(self, path: Path, platform: Platform = AMD64) -> Loaded:
-        with open_archive(path) as blobs:
+        with opened(path) as blobs:
             return load(self.driver, blobs, read_images(blobs, platform))
 
     def store(self) -> Store:
@@ -182,7 +194,7 @@ def test_what_is_loaded_and_saved_is_the_same_again(place: Place) -> None:
     saved = place.scratch / "saved.tar"
     with saved.open("wb") as out:
         save(store, [(store.image("app:1"), ["app:1"])], out)
-    with open_archive(saved) as blobs:
+    with opened(saved) as blobs:
         (image,) = read_images(blobs, AMD64)
         assert image.config == archives.config_of(LAYERS)
         for layer, content in zip(image.layers, LAYERS):
@@ -257,12 +269,6 @@ def test_a_bad_archive_changes_nothing(
     place.store()
 
 
-def test_only_one_at_a_time(place: Place) -> None:
-    path = place.archive(archives.docker_archive(LAYERS))
-    with locks.exclusive(place.layout.data_root), pytest.raises(Refused, match="another ovl1"):
-        place.load(path)
-
-
 CALLS = ("append_line", "os.rename", "write_file", "sync_file_system")
 NAMED = "app:1"
 
@@ -296,7 +302,7 @@ def test_a_kill_leaves_all_of_it_or_nothing(place: Place, full: bool) -> None:
 
 
 def recovered(place: Place, before: Dict[bytes, object], point: Point) -> str:
-    addition.recover(place.driver)
+    pending.recover(place.driver)
     store = place.store()
     if NAMED in store.references.tags:
         assert len(store.layers) == 3
@@ -328,6 +334,6 @@ def test_an_interrupt_takes_everything_back(place: Place) -> None:
         if done == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with open_archive(path) as blobs, pytest.raises(KeyboardInterrupt):
+    with opened(path) as blobs, pytest.raises(KeyboardInterrupt):
         load(place.driver, blobs, read_images(blobs, AMD64), progress=interrupt)
     assert differences(before, place.manifest()) == []  # type: ignore[arg-type]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
-from ovl1.driver import overlay1
 from ovl1.errors import BrokenStore, Refused
 from ovl1.model import LayerId
 from tests.conformance.world import KINDS, World, new_id
@@ -116,16 +114,3 @@ def test_what_was_written_to_a_layer_before_it_is_filled_is_lost(
     world.driver.apply_diff(layer, image, make_tar([entry("new")]))
     with world.at(layer) as root:
         assert sorted(os.listdir(root)) == ["dir", "new"]
-
-
-def test_a_layer_that_was_made_at_once(world: World, image: LayerId) -> None:
-    """`create_read_write` makes what the driver makes, but for the owners."""
-    mine, same = world.container(image), new_id()
-    overlay1.create_read_write(world.layout, same, image)
-    for name in ("", "upper", "work", "lower-id"):
-        one, other = (world.layout.layer(layer) / name for layer in (mine, same))
-        assert one.stat().st_mode == other.stat().st_mode
-    assert set(os.listdir(world.layout.layer(same))) == {"upper", "work", "lower-id"}
-    with world.at(same) as root:
-        assert (root / "dir" / "file").exists()
-    shutil.rmtree(world.layout.layer(same))

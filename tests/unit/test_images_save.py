@@ -10,6 +10,7 @@ from typing import Any, List
 
 import pytest
 
+from ovl1.driver.overlay1 import Overlay1Driver
 from ovl1.errors import HalfDone
 from ovl1.images import build, save
 from ovl1.images.archive import ArchivedImage
@@ -52,10 +53,11 @@ def store(tmp_path: Path) -> Store:
     """Two images on one base."""
     layout = Layout(tmp_path.resolve() / "docker", OVERLAY)
     create_store(layout)
+    driver = Overlay1Driver(layout, runtime=tmp_path / "run")
     for name in ("left", "right"):
         tars = [io.BytesIO(TARS["base"]), io.BytesIO(TARS[name])]
         config = {"architecture": "amd64", "os": "linux"}
-        build.build_image(layout, tars, f"{name}:1", config)
+        build.build_image(driver, tars, f"{name}:1", config)
     return Store.of(layout)
 
 

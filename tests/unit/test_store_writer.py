@@ -15,7 +15,7 @@ import pytest
 from ovl1.errors import BrokenStore, Refused, WrongUsage
 from ovl1.formats import tarsplit
 from ovl1.model import ChainId, ContainerId, DiffId, ImageId, LayerId
-from ovl1.store import writer
+from ovl1.store import naming, writer
 from ovl1.store.layout import OVERLAY, OVERLAY2, TAR_SPLIT, Layout
 from ovl1.store.store import Store
 from tests.support.layers import entry, make_tar
@@ -200,10 +200,10 @@ def test_an_image_is_read_again(layout: Layout) -> None:
 def test_names_are_kept_and_move(layout: Layout) -> None:
     one = image(layout, register(layout))
     two = image(layout, register(layout, name="b"))
-    assert writer.tag_image(layout, one, "app:1") == "app:1"
-    assert writer.tag_image(layout, one, "docker.io/library/app") == "app:latest"
-    writer.tag_image(layout, one, "Registry.example:5000/team/app:1")
-    writer.tag_image(layout, two, "app:1")
+    assert naming.tag_image(layout, one, "app:1") == "app:1"
+    assert naming.tag_image(layout, one, "docker.io/library/app") == "app:latest"
+    naming.tag_image(layout, one, "Registry.example:5000/team/app:1")
+    naming.tag_image(layout, two, "app:1")
     assert Store.of(layout).references.tags == {
         "app:1": two,
         "app:latest": one,
@@ -216,7 +216,7 @@ def test_what_else_the_list_of_names_has_is_kept(layout: Layout) -> None:
     digest = {"old": {f"old@{GHOST}": str(GHOST)}}
     layout.repositories.write_text(json.dumps({"Repositories": digest, "Future": [1]}))
     image_id = image(layout, register(layout))
-    writer.tag_image(layout, image_id, "app")
+    naming.tag_image(layout, image_id, "app")
     assert json.loads(layout.repositories.read_text()) == {
         "Repositories": {**digest, "app": {"app:latest": image_id}},
         "Future": [1],
@@ -229,7 +229,7 @@ def test_what_else_the_list_of_names_has_is_kept(layout: Layout) -> None:
 def test_names_that_docker_refuses(layout: Layout, name: str) -> None:
     before = layout.repositories.read_bytes()
     with pytest.raises(WrongUsage):
-        writer.tag_image(layout, ImageId(GHOST), name)
+        naming.tag_image(layout, ImageId(GHOST), name)
     assert layout.repositories.read_bytes() == before
 
 
@@ -239,7 +239,7 @@ def test_names_that_docker_refuses(layout: Layout, name: str) -> None:
 def test_an_unreadable_list_of_names_is_not_overwritten(layout: Layout, text: str) -> None:
     layout.repositories.write_text(text)
     with pytest.raises(BrokenStore):
-        writer.tag_image(layout, ImageId(GHOST), "app:1")
+        naming.tag_image(layout, ImageId(GHOST), "app:1")
     assert layout.repositories.read_text() == text
 
 

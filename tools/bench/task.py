@@ -60,14 +60,17 @@ def apply(data_root: str, runtime: str, layer: str, parent: str = "") -> Action:
 
 def register(data_root: str, parent: str = "") -> Action:
     """Add a layer to a store, with its digest and tar-split, as ``docker load`` does; synced."""
+    from ovl1.driver.opening import open_driver
     from ovl1.images.build import add_layer
     from ovl1.linux.durable import sync_file_system
     from ovl1.model import ChainId
-    from ovl1.store.layout import OVERLAY, Layout
+    from ovl1.store.layout import OVERLAY
+
+    driver = open_driver(Path(data_root), OVERLAY, sync=False)
 
     def action() -> str:
         below: Optional[ChainId] = ChainId.parse(parent) if parent else None
-        chain = add_layer(Layout(Path(data_root), OVERLAY), below, _input())
+        chain = add_layer(driver, below, _input())
         sync_file_system(Path(data_root))
         return chain
 
