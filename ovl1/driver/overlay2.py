@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -28,6 +29,7 @@ from ovl1.model import LayerId, Mount
 from ovl1.store import layout as names
 from ovl1.store.folder import Folder
 from ovl1.store.layout import Layout
+from ovl1.tree.size import tree_size
 
 MAX_LOWERS = 128
 """Docker's limit (``maxDepth``), chosen so that the mount options fit into a page."""
@@ -188,7 +190,9 @@ class Overlay2Driver(OverlayDriver):
             below = stack.enter_context(open_stack(layer_id, lowers)) if lowers else None
             owner = self._id_maps.root_pair
             with aside.replaced(diff, owner=owner, sync=self._sync) as target:
-                return apply_to_diff(tar, below, target, policy=self._policy)
+                applied = apply_to_diff(tar, below, target, policy=self._policy)
+                # Docker records for this layout what is on the disk, not what headers claim.
+                return replace(applied, size=tree_size(target))
 
     def _diff(
         self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool

@@ -236,8 +236,7 @@ def test_layers_are_dockers_and_stay_so(original: Original, copy: Copy) -> None:
                 yield f"{layer.diff_id.short}: {line}"
 
     none_of(complaints())
-    if original.driver == OVERLAY:
-        assert copy.sizes == {key: layer.size for key, layer in store.layers.items()}
+    assert copy.sizes == {key: layer.size for key, layer in store.layers.items()}
 
 
 def test_a_shared_file_is_not_changed(original: Original, copy: Copy) -> None:

@@ -127,3 +127,13 @@ def timed() -> Iterator[List[float]]:
     started = time.monotonic()
     yield result
     result.append(time.monotonic() - started)
+
+
+def show(name: str, table: Table) -> None:
+    """Print a table, one line for each row."""
+    columns = list(dict.fromkeys(column for figures in table.values() for column in figures))
+    width = max(map(len, table))
+    print(f"\n{name:{width}}" + "".join(f"{column:>22}" for column in columns))
+    for row, figures in table.items():
+        cells = (f"{figures[column]:,.3f}" if column in figures else "" for column in columns)
+        print(f"{row:{width}}" + "".join(f"{cell:>22}" for cell in cells))
