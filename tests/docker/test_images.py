@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -15,9 +17,10 @@ from ovl1.driver.opening import open_driver
 from ovl1.images.load import load, read_images
 from ovl1.images.ocilayout import Platform
 from ovl1.images.save import DOCKER, OCI, save
-from ovl1.images.source import open_tar
+from ovl1.images.source import open_directory, open_tar
 from ovl1.linux.loopback import loop_file_system
 from ovl1.model import ChainId
+from ovl1.store.imagedb import Image
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
 from ovl1.store.writer import create_store
@@ -154,18 +157,90 @@ def test_what_ovl1_saved_docker_loads(
     assert again.references.tags == store.references.tags
 
 
-def test_skopeo_reads_both_forms(original: Original, disk: Path, work: Path) -> None:
-    if subprocess.run(["which", "skopeo"], capture_output=True, check=False).returncode:
-        pytest.skip("skopeo is not installed")
+def saved_by_ovl1(original: Original, disk: Path, work: Path, form: str) -> Tuple[Path, Image]:
     store = Store.of(loaded(disk, OVERLAY, original.archives[-1:]))
     image = store.image("nasty/built:1")
-    for form, transport in ((DOCKER, "docker-archive"), (OCI, "oci-archive")):
-        path = work / f"{form}.tar"
-        with path.open("wb") as out:
-            save(store, [(image, ["nasty/built:1"])], out, form=form)
-        done = subprocess.run(
-            ["skopeo", "inspect", "--raw", f"{transport}:{path}"],
-            check=True,
-            capture_output=True,
-        )
-        assert image.image_id.encode() in done.stdout
+    path = work / f"{form}.tar"
+    with path.open("wb") as out:
+        assert save(store, [(image, ["nasty/built:1"])], out, form=form).unsaved == []
+    return path, image
+
+
+def said(*command: object) -> bytes:
+    return subprocess.run([*map(str, command)], check=True, stdout=subprocess.PIPE).stdout
+
+
+TRANSPORTS = {DOCKER: "docker-archive", OCI: "oci-archive"}
+
+
+@pytest.mark.needs("skopeo")
+@pytest.mark.parametrize("form", TRANSPORTS)
+def test_skopeo_reads_what_ovl1_saved(
+    original: Original, disk: Path, work: Path, form: str
+) -> None:
+    path, image = saved_by_ovl1(original, disk, work, form)
+    source = f"{TRANSPORTS[form]}:{path}"
+    manifest = json.loads(said("skopeo", "inspect", "--raw", source))
+    assert manifest["config"]["digest"] == image.image_id
+    # It reads every layer, and checks it, when it copies.
+    said("skopeo", "copy", source, f"dir:{work / 'copied'}")
+    digests = {path.name for path in (work / "copied").iterdir()}
+    assert digests >= {diff_id.hex for diff_id in image.diff_ids}
+
+
+@pytest.mark.needs("podman")
+@pytest.mark.parametrize("form", TRANSPORTS)
+def test_podman_loads_what_ovl1_saved(
+    original: Original, disk: Path, work: Path, form: str
+) -> None:
+    path, image = saved_by_ovl1(original, disk, work, form)
+    # It wants the path of its run-time directory to be short.
+    with tempfile.TemporaryDirectory(prefix="p-") as runtime:
+        places = ("--root", disk / "podman", "--runroot", runtime)
+        podman = ("podman", *places, "--storage-driver", "vfs")
+        said(*podman, "load", "-i", path)
+        assert said(*podman, "images", "-q", "--no-trunc").decode().split() == [image.image_id]
+
+
+@pytest.mark.needs("skopeo")
+@pytest.mark.parametrize("driver", [OVERLAY, OVERLAY2])
+def test_an_oci_image_keeps_its_digests(
+    original: Original, disk: Path, work: Path, driver: str
+) -> None:
+    """Another tool's manifest, with annotations of its own; layers as they are in the store."""
+    path, image = saved_by_ovl1(original, disk, work, OCI)
+    layout = work / "layout"
+    plain = "--dest-oci-accept-uncompressed-layers"
+    said("skopeo", "copy", plain, f"oci-archive:{path}", f"oci:{layout}:some/name:1")
+    (manifest,) = annotated(layout)
+    place = Layout((disk / "other").resolve(), driver)
+    create_store(place)
+    with open_directory(layout) as blobs:
+        load(open_driver(place.data_root, driver, sync=False), blobs, read_images(blobs, AMD64))
+    store = Store.of(place)
+    again = work / "again.tar"
+    with again.open("wb") as out:
+        save(store, [(store.images[image.image_id], ["some/name:1"])], out, form=OCI)
+    with tarfile.open(again) as tar:
+        index = tar.extractfile("index.json")
+        assert index is not None
+        (listed,) = json.load(index)["manifests"]
+        assert listed["digest"] == manifest
+        kept = tar.extractfile(f"blobs/sha256/{manifest[7:]}")
+        assert kept is not None
+        assert json.load(kept)["config"]["digest"] == image.image_id
+
+
+def annotated(layout: Path) -> List[str]:
+    """Change the manifests of a layout as other tools do; their new digests."""
+    index = json.loads((layout / "index.json").read_bytes())
+    for listed in index["manifests"]:
+        blobs = layout / "blobs" / "sha256"
+        manifest = json.loads((blobs / listed["digest"][7:]).read_bytes())
+        manifest["annotations"] = {"org.example.made-by": "another tool"}
+        content = json.dumps(manifest, indent=3).encode()
+        listed["digest"] = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        listed["size"] = len(content)
+        (blobs / listed["digest"][7:]).write_bytes(content)
+    (layout / "index.json").write_text(json.dumps(index))
+    return [listed["digest"] for listed in index["manifests"]]
