@@ -73,7 +73,7 @@ def apply(
     parent: Optional[str],
     policy: Policy,
 ) -> None:
-    """Fill the new layer ID with the changes in the tar FILE: plain, gzip or zstd; - is stdin.
+    """Fill the new layer ID with the changes in the tar FILE; - is standard input.
 
     If that fails, the layer is as it was created.
     """

@@ -78,7 +78,7 @@ class Driver(Protocol):
         """Unmount everything of this driver, and finish removals that were interrupted."""
 
     def apply_diff(self, layer_id: LayerId, parent: Optional[LayerId], tar: BinaryIO) -> Applied:
-        """Fill a layer with the changes in a tar: plain, gzip or zstd; read to its end.
+        """Fill a layer with the changes in a tar, maybe compressed (`ovl1.formats.compressed`); read to its end.
 
         Raises:
             Refused: the layer has been filled already.

@@ -53,7 +53,7 @@ def fill(
 
     Args:
         parent: the layer that it stands on.
-        file: a tar: plain, gzip or zstd; read to its end, in another process.
+        file: a tar: plain, gzip, bzip2, xz or zstd; read to its end, in another process.
         hash_file: whether to hash the file as it is, too.
         check: may raise when it sees what was read.
 
