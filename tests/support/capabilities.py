@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Callable, Dict, Iterator, NamedTuple, Optional
@@ -20,6 +23,15 @@ from typing import Callable, Dict, Iterator, NamedTuple, Optional
 # Missing on a machine that claims to be a test machine (CI=true), these are failures: a suite
 # that skips its heart must not look green.
 REQUIRED = frozenset({"root", "overlay", "loop", "dockerd", "mkfs.ext4", "mkfs.xfs"})
+
+# What there are wheels for, as in setup.cfg; a build takes an LLVM.
+_ATHERIS_WHEEL = (
+    sys.implementation.name == "cpython"
+    and (3, 8) <= sys.version_info[:2] <= (3, 14)
+    and (platform.system(), platform.machine()) == ("Linux", "x86_64")
+)
+if _ATHERIS_WHEEL:
+    REQUIRED |= {"atheris"}
 
 _CAP_SYS_ADMIN = 21
 _LAST_ENGINE_WITH_OVERLAY1 = 23
@@ -198,6 +210,14 @@ def _buildkit() -> None:
         raise _Missing("no docker client here can build with BuildKit (install docker-buildx)")
 
 
+def _atheris() -> None:
+    if not _ATHERIS_WHEEL:
+        here = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        raise _Missing(f"atheris has no wheel for {here}")
+    if importlib.util.find_spec("atheris") is None:
+        raise _Missing("atheris is not installed: pip install -e .[fuzz]")
+
+
 # xfs and btrfs refuse to be smaller.
 _PROBES: Dict[str, Callable[[], object]] = {
     "root": _root,
@@ -214,4 +234,7 @@ _PROBES: Dict[str, Callable[[], object]] = {
     "buildkit": _buildkit,
     "busybox": lambda: _run("busybox", "true"),
     "debootstrap": _debootstrap,
+    "atheris": _atheris,
+    "skopeo": lambda: _run("skopeo", "--version"),
+    "podman": lambda: _run("podman", "--version"),
 }
