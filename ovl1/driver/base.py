@@ -78,7 +78,10 @@ class Driver(Protocol):
         """Unmount everything of this driver, and finish removals that were interrupted."""
 
     def apply_diff(self, layer_id: LayerId, parent: Optional[LayerId], tar: BinaryIO) -> Applied:
-        """Fill a layer with the changes in a tar, maybe compressed (`ovl1.formats.compressed`); read to its end.
+        """Fill a layer with the changes in a tar, which is read to its end.
+
+        Args:
+            tar: as it is, or compressed in one of the ways of `ovl1.formats.compressed`.
 
         Raises:
             Refused: the layer has been filled already.

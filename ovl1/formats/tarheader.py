@@ -32,6 +32,7 @@ _ZEROS = bytes(BLOCK)
 # name, mode, uid, gid, size, mtime, checksum, type flag, link name, magic and version
 _V7 = struct.Struct("100s8s8s8s12s12s8sc100s8s")
 _GNU_MAGIC = b"ustar  \0"
+_MOST = 1 << 63
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _TIME = re.compile(rb"([+-]?[0-9]+)(?:\.([0-9]*))?")
 _XATTR = b"SCHILY.xattr."
@@ -309,8 +310,8 @@ def _octal(data: bytes) -> int:
 
 
 def _integer(text: bytes) -> int:
-    if not _INTEGER.fullmatch(text) or len(text) > 20:
-        raise ValueError(f"{text[:40]!r} is not a number")
+    if not _INTEGER.fullmatch(text) or len(text) > 20 or not -_MOST <= int(text) < _MOST:
+        raise ValueError(f"{text[:40]!r} is not a number of 64 bits")
     return int(text)
 
 

@@ -88,7 +88,8 @@ def apply_to_diff(
     """Make in `target` the overlay directory of a layer: only its changes.
 
     Over `below`, it shows what `apply_to_root` makes of the same tar in a tree with the content of
-    `below`, if no name in the tar leads over a symbolic link there.
+    `below`, if no name in the tar leads over a symbolic link there, and hard links to one file of
+    `below` agree about its metadata: here all get the last, there what was the same stays as it is.
 
     Args:
         tar: the layer's tar, compressed or not; read to its end.
@@ -149,6 +150,8 @@ class _Application:
             return
         self._size += entry.size
         meaning = whiteouts.classify(entry.name)
+        if b".wh." in entry.name:
+            _refuse_hidden(meaning, entry)
         try:
             if isinstance(meaning, whiteouts.Plain):
                 self._create(meaning.parts, entry, content)
@@ -176,11 +179,6 @@ class _Application:
         return Applied(self._size, self._entries, self._maker.warnings)
 
     def _create(self, parts: Parts, entry: TarEntry, content: Content) -> None:
-        if b".wh." in entry.name and any(part.startswith(whiteouts.PREFIX) for part in parts):
-            raise LayerError(
-                f"the layer has a whiteout for a directory: {shown(entry.name)}",
-                details="Saved again, the directory would be taken for a whiteout.",
-            )
         if entry.kind == tarheader.DIR:
             self._maker.dress_directory(self._tree.directory(parts), entry)
             self._times.add(b"/".join(self._tree.parts), directory_times(entry))
@@ -200,3 +198,15 @@ class _Application:
             self._maker.make(parts[-1], *kept)
         else:
             self._maker.link(parts, entry)
+
+
+def _refuse_hidden(meaning: whiteouts.Meaning, entry: TarEntry) -> None:
+    """Refuse what would make or need a directory with the name of a whiteout."""
+    if isinstance(meaning, whiteouts.AufsMetadata):
+        return
+    parts = meaning.parts[:-1] if isinstance(meaning, whiteouts.Whiteout) else meaning.parts
+    if any(part.startswith(whiteouts.PREFIX) for part in parts):
+        raise LayerError(
+            f"the layer has a whiteout for a directory: {shown(entry.name)}",
+            details="Saved again, the directory would be taken for a whiteout.",
+        )

@@ -37,6 +37,8 @@ _NO_LINK = (errno.EMLINK, errno.EPERM)
 _NO_XATTR = (errno.ENOTSUP, errno.EPERM)
 _BAD_XATTR = (errno.EINVAL, errno.ERANGE, errno.E2BIG)
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_REPLACED = ("user.", "trusted.", "security.capability", "system.posix_acl_")
+"""Attributes that belong to an image, and not to the file system or its policy."""
 _TIME_END = 1 << 63  # nanoseconds that Go can count
 _MOST_WARNINGS = 100
 
@@ -74,6 +76,10 @@ class EntryMaker:
         """Give an open directory the metadata of its entry, all but the times."""
         self._check(entry)
         os.fchown(directory.fd, *self._owner(entry))
+        # An entry replaces the attributes of a directory that is there (OCI image-spec, layer.md).
+        for key in xattrs.read_fd(directory.fd).keys() - entry.xattrs.keys():
+            if key.startswith(_REPLACED) and not key.startswith(PRIVATE_PREFIX):
+                xattrs.remove_fd(directory.fd, key)
         self._set_xattrs(entry, lambda key, value: xattrs.set_fd(directory.fd, key, value))
         os.fchmod(directory.fd, _mode(entry))
 

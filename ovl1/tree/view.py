@@ -129,12 +129,19 @@ class StackView(Closing):
             layer.close()
 
     def root(self) -> MergedDir:
-        """Open the view's root directory."""
-        lowest = len(self.layers) - 1
-        return _open_stack(
-            ((layer, index < lowest) for index, layer in enumerate(self.layers)),
-            lambda directory: directory.descend(()),
-        )
+        """Open the view's root directory, in which all layers merge.
+
+        The kernel does not ask the layers' roots whether they are opaque.
+        """
+        stack: List[Directory] = []
+        try:
+            stack.extend(layer.descend(()) for layer in self.layers)
+        except BaseException:
+            for directory in stack:
+                directory.close()
+            raise
+        lowest = len(stack) - 1
+        return MergedDir(stack, [index < lowest for index in range(len(stack))])
 
     def walk(self) -> Iterator[Tuple[Parts, MergedDir]]:
         """Every directory with its path, parents first; each is valid until the next step."""

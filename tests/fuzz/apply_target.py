@@ -16,7 +16,6 @@ from typing import Callable, Dict, Iterator, Optional
 
 from ovl1.errors import LayerError
 from ovl1.formats import tarheader, tarstream
-from ovl1.formats.whiteouts import PREFIX
 from ovl1.layer.apply import apply_to_diff, apply_to_root
 from ovl1.layer.diff import diff
 from ovl1.layer.policy import Policy
@@ -108,8 +107,6 @@ class Arena:
             except LayerError:
                 return None
             found = tree(self._stage / "root")
-            if any(part.startswith(PREFIX) for path in found for part in path.split(b"/")):
-                return found  # nothing that could be written as a layer
             again = io.BytesIO(b"".join(diff(_view(target), _view(parent))))
             with self.target("again") as other:
                 apply_to_root(again, parent, other)

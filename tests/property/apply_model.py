@@ -86,6 +86,8 @@ class Inode:
 
     def dress(self, item: Item) -> None:
         self.owner = (item.number, 5)
+        if self.kind == "dir":
+            self.xattrs = {}
         self.xattrs.update(item.xattrs)
         if self.kind != "link":
             self.mode = item.mode

@@ -156,7 +156,7 @@ def _is_better(path: bytes, field: str, was: Node, now: Node, is_unlisted: bool)
         return is_unlisted
     if field == "xattrs":
         # It loses what a directory has inherited, and the mark of one that has been made anew.
-        kept = path == b"xattrs/dir" and was.xattrs.items() < now.xattrs.items()
+        kept = is_unlisted and was.xattrs.items() < now.xattrs.items()
         return kept or now.xattrs == {**was.xattrs, **_OPAQUE}
     # Its overlay2 leaves out the tar's entry for the root.
     return not path and (was.mode, was.owner) == (0o755, (0, 0))
@@ -164,6 +164,8 @@ def _is_better(path: bytes, field: str, was: Node, now: Node, is_unlisted: bool)
 
 def _is_kept_by_us(path: bytes, field: str, was: Node, now: Node) -> bool:
     """What Docker's v1 driver breaks in a tree when a layer comes over it."""
+    if field == "xattrs":
+        return stat.S_ISDIR(was.kind) and was.xattrs.items() < now.xattrs.items()
     if field == "links":
         return stat.S_ISLNK(was.kind) and was.links < now.links
     return path == b"hard/changed" and field == "mode" and was.mode == 0o600

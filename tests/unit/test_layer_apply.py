@@ -198,6 +198,9 @@ def test_attributes(tmp_path: Path) -> None:
     ]
     trees.apply("top", links, "base")
     assert os.getxattr(tmp_path / "top/d", "trusted.kept") == b"1"
+    listed = [entry("d", DIR, pax_headers={"SCHILY.xattr.trusted.new": "2"})]
+    trees.apply("listed", listed, "top")
+    assert os.listxattr(tmp_path / "listed/d") == ["trusted.new"]
     assert os.getxattr(tmp_path / "top/same", "trusted.x") == b"y"
     assert os.getxattr(tmp_path / "top/other", "trusted.x") == b"z"
 
