@@ -21,6 +21,8 @@ from tests.support.leftovers import (  # noqa: E402
     leftovers,
     settled,
 )
+from tests.support.sealed import DAEMONS, make_daemons_places, seal  # noqa: E402
+from tests.support.sources import ROOT  # noqa: E402
 
 _FULL = "--full"
 _CI = os.environ.get("CI") == "true"
@@ -40,7 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what it sends to the background with SIGINT ignored, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    enter_own_mount_namespace()
+    if enter_own_mount_namespace():
+        make_daemons_places()
+        basetemp = config.getoption("basetemp")
+        scratch = [Path(tempfile.gettempdir()), *([Path(basetemp).parent] if basetemp else [])]
+        seal([ROOT, *scratch, *DAEMONS])
     hypothesis.settings.load_profile("full" if config.getoption(_FULL) else "quick")
 
 

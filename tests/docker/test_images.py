@@ -195,7 +195,7 @@ def test_podman_loads_what_ovl1_saved(
 ) -> None:
     path, image = saved_by_ovl1(original, disk, work, form)
     # It wants the path of its run-time directory to be short.
-    with tempfile.TemporaryDirectory(prefix="p-") as runtime:
+    with tempfile.TemporaryDirectory(prefix="p-", dir="/run") as runtime:
         places = ("--root", disk / "podman", "--runroot", runtime)
         podman = ("podman", *places, "--storage-driver", "vfs")
         said(*podman, "load", "-i", path)

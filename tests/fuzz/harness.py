@@ -8,7 +8,6 @@ system in memory that nobody else sees, and that ends with the process.
 from __future__ import annotations
 
 import importlib
-import os
 import random
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import List
 
 from tests.support.leftovers import enter_own_mount_namespace
+from tests.support.sealed import seal
+from tests.support.sources import ROOT
 
 
 def fuzz(name: str, scratch: Path, options: List[str]) -> None:
@@ -24,8 +25,8 @@ def fuzz(name: str, scratch: Path, options: List[str]) -> None:
     with atheris.instrument_imports(include=["ovl1"], enable_loader_override=False):
         targets = importlib.import_module("tests.fuzz.targets")
     target = {**targets.TARGETS, **targets.PLANTED}[name]
-    if os.geteuid() == 0:
-        enter_own_mount_namespace()
+    if enter_own_mount_namespace():
+        seal([ROOT, scratch.parent, *map(Path, crashes(options))])
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "ovl1", scratch], check=True)
 
     def mutated(data: bytes, most: int, seed: int) -> bytes:
@@ -44,6 +45,15 @@ def fuzz(name: str, scratch: Path, options: List[str]) -> None:
         else:
             atheris.Setup(arguments, run, custom_mutator=mutated)
         atheris.Fuzz()
+
+
+def crashes(options: List[str]) -> List[str]:
+    """The directories that libFuzzer writes to."""
+    prefix = "-artifact_prefix="
+    return [
+        *(option[len(prefix) :] for option in options if option.startswith(prefix)),
+        *(option for option in options if not option.startswith("-")),
+    ]
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ _MS_SLAVE = 1 << 19
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
-def enter_own_mount_namespace() -> None:
-    """Mount where nobody else sees it, and where it ends with our last process.
+def enter_own_mount_namespace() -> bool:
+    """Mount where nobody else sees it, and where it ends with our last process; whether it could.
 
     A session that is killed would otherwise leave its mounts to the next one, and pytest, when it
     clears away old temporary directories, deletes straight through mounts. To look inside:
@@ -34,9 +34,11 @@ def enter_own_mount_namespace() -> None:
     there are no mounts either.
     """
     libc = ctypes.CDLL(None)
-    if os.geteuid() == 0 and libc.unshare(_CLONE_NEWNS) == 0:
-        # What others unmount must go away here too, or it would stay busy.
-        libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None)
+    if os.geteuid() != 0 or libc.unshare(_CLONE_NEWNS) != 0:
+        return False
+    # What others unmount must go away here too, or it would stay busy.
+    libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None)
+    return True
 
 
 def leftovers(scratch: Path, token: str) -> FrozenSet[str]:

@@ -12,8 +12,8 @@ from typing import Any, List
 import pytest
 from click.shell_completion import ShellComplete
 
+from ovl1.cli.files import tar_target
 from ovl1.cli.layer_home import Home
-from ovl1.cli.layer_look import tar_target
 from ovl1.cli.main import cli, run
 from ovl1.driver.base import Driver
 from ovl1.errors import BrokenStore, WrongUsage
