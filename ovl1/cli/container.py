@@ -12,7 +12,7 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
 from ovl1.cli.files import STDOUT, tar_target
-from ovl1.cli.image_home import writing
+from ovl1.cli.image_home import refuse_user_namespace, writing
 from ovl1.cli.image_load import now
 from ovl1.cli.layer_home import opened
 from ovl1.errors import BrokenStore, OvlError, WrongUsage
@@ -99,6 +99,7 @@ def export(context: Context, *, container: str, target: str) -> None:
     """
     if target == STDOUT and context.as_json:
         raise WrongUsage("--json describes the tar, which must then go to a file: give -o FILE")
+    refuse_user_namespace(context)
     size = 0
     with opened(context) as home:
         container_id = home.store.container(container).container_id
@@ -108,7 +109,7 @@ def export(context: Context, *, container: str, target: str) -> None:
         with tar_target(target) as file, output.progress(
             "Exporting", None, quiet=context.quiet, in_bytes=True
         ) as advance:
-            for chunk in home.driver.diff(mount.mount_id, None):
+            for chunk in home.driver.diff(mount.mount_id, None, docker=True):
                 file.write(chunk)
                 size += len(chunk)
                 advance(len(chunk))
@@ -136,6 +137,7 @@ def commit(
 
     CONTAINER is a name or (the beginning of) an id. The container stays as it is.
     """
+    refuse_user_namespace(context)
     about = importing.About(now(), author, message)
     with writing(context) as driver:
         store = Store.of(driver.layout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, TypeVar
 
@@ -14,13 +16,15 @@ from ovl1.cli.alone import alone
 from ovl1.cli.context import Context
 from ovl1.driver.base import Driver
 from ovl1.driver.opening import open_driver
-from ovl1.errors import OvlError
+from ovl1.errors import OvlError, Refused
 from ovl1.images import pending
 from ovl1.layer.policy import Policy
 from ovl1.store.discovery import discover
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
 from ovl1.store.writer import create_store
+
+_SUB_ROOT = re.compile(r"[1-9][0-9]*\.[0-9]+")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +36,8 @@ def writing(
     """The driver of the store that the options name, for one who is alone with it.
 
     Args:
-        new: make a store if the data-root holds none of any driver.
+        new: make a store if the data-root holds none of any driver; it is gone again if the
+            block fails.
         policy: what applying a layer allows.
 
     Raises:
@@ -40,16 +45,48 @@ def writing(
         WrongUsage: there is no such store.
     """
     layout = context.layout()
-    with alone(layout.data_root):
-        if new and not discover(layout.data_root).stores:
-            create_store(layout)
-            output.remark(f"made an empty {layout.driver} store in {layout.data_root}")
+    with alone(layout.data_root), contextlib.ExitStack() as stack:
+        is_new = new and not discover(layout.data_root).stores
+        if is_new:
+            stack.enter_context(_new_store(layout))
         else:
             Store.open(layout.data_root, layout.driver)
         # Whatever is made is synced before the store names it.
         driver = open_driver(layout.data_root, layout.driver, policy=policy, sync=False)
         pending.recover(driver)
         yield driver
+    if is_new and not context.quiet:
+        output.remark(f"made a new {layout.driver} store in {layout.data_root}")
+
+
+@contextlib.contextmanager
+def _new_store(layout: Layout) -> Iterator[None]:
+    """An empty store, which is gone again if the block fails."""
+    made = [layout.home, layout.image.parent, layout.containers]
+    made = [path for path in made if not path.exists()]
+    create_store(layout)
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            shutil.rmtree(path)
+        raise
+
+
+def refuse_user_namespace(context: Context) -> None:
+    """Refuse what would give files to others than their owners.
+
+    Raises:
+        Refused: the data-root is that of a user namespace.
+    """
+    data_root = context.layout().data_root
+    if _SUB_ROOT.fullmatch(data_root.name):
+        raise Refused(
+            f"{data_root} is the data-root of a user namespace",
+            details="All owners in it are shifted (dockerd --userns-remap), which ovl1 does not "
+            "do with what it unpacks or exports.",
+            resolution="`ovl1 image save` works on it; load what it saves elsewhere.",
+        )
 
 
 def image_argument(function: F) -> F:

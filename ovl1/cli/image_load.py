@@ -14,7 +14,7 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.files import STDOUT, limits, watched
-from ovl1.cli.image_home import writing
+from ovl1.cli.image_home import refuse_user_namespace, writing
 from ovl1.errors import WrongUsage
 from ovl1.images.blobs import Blobs
 from ovl1.images.importing import About, import_tar
@@ -51,11 +51,13 @@ def load(context: Context, *, file: str, platform: Optional[str], policy: Policy
     or a directory; - is standard input. A tar may be compressed (gzip, bzip2, xz, zstd). A
     data-root without any store gets one, of the overlay driver or that given with --driver.
     """
+    refuse_user_namespace(context)
     wanted = Platform.parse(platform) if platform else Platform.of_this_machine()
     with writing(context, new=True, policy=policy) as driver, _archive(
         file, driver.layout.data_root, policy
     ) as blobs, phases(context) as progress:
-        loaded = load_images(driver, blobs, read_images(blobs, wanted), progress=progress)
+        images = read_images(blobs, wanted, max_bytes=policy.max_bytes)
+        loaded = load_images(driver, blobs, images, progress=progress)
     _tell(context, loaded)
 
 
@@ -88,6 +90,7 @@ def import_(
     The tar may be compressed (gzip, bzip2, xz, zstd); - is standard input.
     """
     _refuse_terminal(file)
+    refuse_user_namespace(context)
     wanted = Platform.parse(platform) if platform else Platform.of_this_machine()
     about = About(now(), comment=message or f"Imported from {file.name}")
     with writing(context, new=True, policy=policy) as driver, watched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Dict, List, Sequence, Tuple
 
 import click
@@ -10,8 +11,8 @@ from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.files import STDOUT, tar_target
 from ovl1.cli.image_home import complete
-from ovl1.errors import CheckFailed, WrongUsage
-from ovl1.images.save import DOCKER, OCI, Saved
+from ovl1.errors import BrokenStore, CheckFailed, WrongUsage
+from ovl1.images.save import DOCKER, OCI, Saved, Unsaved
 from ovl1.images.save import save as save_images
 from ovl1.model import ImageId
 from ovl1.store.imagedb import Image
@@ -64,7 +65,8 @@ def save(
     wanted = _everything(store) if everything else _chosen(store, images)
     with tar_target(target) as file, phases(context) as progress:
         saved = save_images(store, wanted, file, form=form, progress=progress)
-        if wanted and not saved.images:
+        saved.unsaved += _lost(store) if everything else []
+        if saved.unsaved and not saved.images:
             # Nothing that anybody could use; the target stays as it was.
             raise _incomplete(store, saved)
     if context.as_json:
@@ -99,6 +101,20 @@ def _chosen(store: Store, texts: Sequence[str]) -> List[Tuple[Image, List[str]]]
 def _everything(store: Store) -> List[Tuple[Image, List[str]]]:
     named = sorted(set(store.references.tags.values()) & store.images.keys())
     return [(store.images[key], store.references.tags_of(key)) for key in named]
+
+
+def _lost(store: Store) -> List[Unsaved]:
+    """Images of which the names are left."""
+    return [
+        Unsaved(
+            image_id,
+            BrokenStore(
+                "its configuration is missing or broken",
+                details=os.fspath(store.layout.image_config(image_id)),
+            ),
+        )
+        for image_id in sorted(set(store.references.tags.values()) - store.images.keys())
+    ]
 
 
 def _incomplete(store: Store, saved: Saved) -> CheckFailed:

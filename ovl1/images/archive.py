@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ovl1.errors import ArchiveError
 from ovl1.model import DiffId, Digest
@@ -17,6 +17,7 @@ MOST_LAYERS = 125
 """Docker's limit of layers in an image (``layer.maxLayerDepth``)."""
 
 _TRAVERSAL = re.compile(r"(\A|/)\.\.(/|\Z)")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can name half a character.
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def parse(content: bytes, what: str) -> Any:
         ArchiveError: it is no JSON; `what` says in the message what it should be.
     """
     try:
-        return json.loads(content)
+        # As Go does: UTF-8 and nothing else, but single bytes that are none do no harm.
+        return json.loads(content.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as err:
         raise ArchiveError(f"{what} is not readable: {err}") from err
 
@@ -117,7 +119,7 @@ def blob_name(value: object) -> str:
     Raises:
         ArchiveError: it is none, or leads out of the archive.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or _SURROGATE.search(value):
         raise ArchiveError(f"{value!r} in the archive's manifest is not the name of a file")
     if value.startswith("/") or _TRAVERSAL.search(value) or "\0" in value:
         raise ArchiveError(f"{value!r} in the archive's manifest leads out of the archive")
@@ -135,3 +137,21 @@ def names_of(value: object) -> List[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ArchiveError("the archive's manifest has no readable list of names")
     return list(value)
+
+
+def limited(chunks: Iterable[bytes], max_bytes: int, what: str) -> Iterator[bytes]:
+    """What was compressed, as long as it is not too much.
+
+    Raises:
+        ArchiveError: it is more than that; `what` says in the message what it is.
+    """
+    left = max_bytes
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise ArchiveError(
+                f"{what} unpacks to more than {max_bytes} bytes",
+                details="That may be a decompression bomb.",
+                resolution="If it is to be trusted, raise the limit with --max-bytes.",
+            )
+        yield chunk

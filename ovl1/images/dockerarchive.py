@@ -11,13 +11,14 @@ import hashlib
 import json
 from typing import Any, Dict, Iterator, List, Tuple
 
-from ovl1.errors import ArchiveError
+from ovl1.errors import ArchiveError, LayerError
 from ovl1.formats import compressed
 from ovl1.images.archive import (
     MOST_LAYERS,
     ArchivedImage,
     blob_name,
     image,
+    limited,
     names_of,
     parse,
     parse_object,
@@ -50,8 +51,11 @@ def _listed(blobs: Blobs, item: Dict[str, Any]) -> ArchivedImage:
     return found
 
 
-def read_repositories(blobs: Blobs) -> List[ArchivedImage]:
+def read_repositories(blobs: Blobs, max_bytes: int) -> List[ArchivedImage]:
     """The images that ``repositories`` names; their layers are read, to know what they hash to.
+
+    Args:
+        max_bytes: how much each layer may be, decompressed.
 
     Raises:
         ArchiveError: the archive is not what it must be.
@@ -62,20 +66,19 @@ def read_repositories(blobs: Blobs) -> List[ArchivedImage]:
             raise ArchiveError(f"the tags of {repository!r} are not readable")
         for tag, top in tags.items():
             names.setdefault(blob_name(top), []).append(f"{repository}:{tag}")
-    hashes: Dict[str, str] = {}
+    hashes = _Hashes(blobs, max_bytes)
     return [_chained(blobs, top, called, hashes) for top, called in names.items()]
 
 
-def _chained(blobs: Blobs, top: str, names: List[str], hashes: Dict[str, str]) -> ArchivedImage:
+def _chained(blobs: Blobs, top: str, names: List[str], hashes: _Hashes) -> ArchivedImage:
     chain = list(_chain(blobs, top))[::-1]
-    for name, _ in chain:
-        if name not in hashes:
-            hashes[name] = _diff_id(blobs, name)
     config = {key: value for key, value in chain[-1][1].items() if key not in _NOT_IN_CONFIG}
     config["rootfs"] = {"type": "layers", "diff_ids": [hashes[name] for name, _ in chain]}
     config["history"] = [_history(step) for _, step in chain]
     content = json.dumps(config, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return image(content.encode(), names, [(f"{name}/layer.tar", None) for name, _ in chain])
+    return image(
+        content.encode(errors="replace"), names, [(f"{name}/layer.tar", None) for name, _ in chain]
+    )
 
 
 def _chain(blobs: Blobs, top: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
@@ -102,9 +105,26 @@ def _history(step: Dict[str, Any]) -> Dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _diff_id(blobs: Blobs, name: str) -> str:
-    digest = hashlib.sha256()
-    with blobs.open(f"{name}/layer.tar") as file:
-        for chunk in compressed.decompressed(file):
-            digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
+class _Hashes(Dict[str, str]):
+    """The diff ids of layers by their directories, each found when it is asked for."""
+
+    def __init__(self, blobs: Blobs, max_bytes: int) -> None:
+        super().__init__()
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+
+    def __missing__(self, name: str) -> str:
+        what = f"{name}/layer.tar"
+        digest = hashlib.sha256()
+        with self._blobs.open(what) as file:
+            try:
+                for chunk in limited(compressed.decompressed(file), self._max_bytes, what):
+                    digest.update(chunk)
+            except LayerError as err:
+                raise ArchiveError(
+                    f"{what} in the archive: {err.brief}",
+                    details=err.details,
+                    resolution="Copy or make the archive again.",
+                ) from err
+        self[name] = f"sha256:{digest.hexdigest()}"
+        return self[name]

@@ -24,7 +24,7 @@ from ovl1.store.naming import valid_name
 from ovl1.store.store import Store
 
 EMPTY = DiffId("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
-"""The tar of no entries: no image counts it as a layer (moby ``layer.EmptyLayer``)."""
+"""The tar of no entries: ``docker commit`` makes no layer of it (moby ``layer.EmptyLayer``)."""
 
 
 class Made(NamedTuple):
@@ -47,7 +47,7 @@ class About(NamedTuple):
 def import_tar(
     driver: Driver, file: BinaryIO, names: Sequence[str], *, platform: Platform, about: About
 ) -> Made:
-    """Make an image of a root file system's tar: plain, gzip or zstd; durable.
+    """Make an image of a root file system's tar: plain, gzip, bzip2, xz or zstd; durable.
 
     The caller holds the store's lock.
 
@@ -64,7 +64,8 @@ def import_tar(
             **({"variant": platform.variant} if platform.variant else {}),
             "os": platform.os,
             "comment": about.comment,
-            "config": {},
+            "config": _NO_CONFIG,
+            "container_config": _NO_CONFIG,
             "created": about.created,
             "history": [step],
             "rootfs": _root_fs([filled.diff_id]),
@@ -101,6 +102,8 @@ def commit(
             filled = fill(addition, mount.parent, as_file(changes))
         own = read_config(store.layout, container_id).get("Config") or {}
         is_empty = filled.diff_id == EMPTY
+        if is_empty:
+            addition.forget(filled.chain_id)
         added = [] if is_empty else [filled.diff_id]
         step = {**_step(about), "created_by": " ".join(own.get("Cmd") or [])}
         known: List[Dict[str, Any]] = list(image.config.get("history") or [])
@@ -117,6 +120,13 @@ def commit(
         return _finished(addition, filled, config, names, {"parent": image.image_id.encode()})
 
 
+# moby api/types/container.Config, of which nothing is set.
+_NO_CONFIG = {
+    **dict.fromkeys(("Hostname", "Domainname", "User", "Image", "WorkingDir"), ""),
+    **dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr"), False),
+    **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce"), False),
+    **dict.fromkeys(("Env", "Cmd", "Volumes", "Entrypoint", "OnBuild", "Labels")),
+}
 _INHERITED = ("architecture", "variant", "os", "os.version", "os.features")
 
 
@@ -129,8 +139,6 @@ def _finished(
 ) -> Made:
     content = gojson.encoded({key: value for key, value in config.items() if value != ""})
     image_id = ImageId("sha256:" + hashlib.sha256(content).hexdigest())
-    if filled.diff_id == EMPTY:
-        addition.forget(filled.chain_id)
     addition.add_image(image_id, content, names, metadata)
     addition.commit()
     return Made(image_id, names, filled.applied)

@@ -16,8 +16,9 @@ from ovl1.images import dockerarchive, oci, ocilayout
 from ovl1.images.addition import Addition
 from ovl1.images.archive import ArchivedImage, ArchivedLayer
 from ovl1.images.blobs import Blobs
-from ovl1.images.filling import Hashes, fill
+from ovl1.images.filling import Filled, Hashes, fill
 from ovl1.images.ocilayout import Platform
+from ovl1.layer.policy import Policy
 from ovl1.model import ChainId, ImageId, Progress, no_progress
 from ovl1.store.naming import valid_name
 
@@ -35,8 +36,13 @@ class Loaded:
     warnings: List[str] = field(default_factory=list)
 
 
-def read_images(blobs: Blobs, platform: Platform) -> List[ArchivedImage]:
+def read_images(
+    blobs: Blobs, platform: Platform, *, max_bytes: int = Policy().max_bytes
+) -> List[ArchivedImage]:
     """The images of an archive, in whichever form it is.
+
+    Args:
+        max_bytes: how much a layer may be, decompressed, that must be read for that.
 
     Raises:
         ArchiveError: it is in none, or not what it says.
@@ -46,7 +52,7 @@ def read_images(blobs: Blobs, platform: Platform) -> List[ArchivedImage]:
     if blobs.exists(oci.INDEX):
         return ocilayout.read_layout(blobs, platform)
     if blobs.exists(dockerarchive.REPOSITORIES):
-        return dockerarchive.read_repositories(blobs)
+        return dockerarchive.read_repositories(blobs, max_bytes)
     raise ArchiveError(
         "this is no archive of images",
         details="It has neither manifest.json nor index.json nor repositories.",
@@ -108,15 +114,7 @@ class _Loader:
         if self._addition.has(chain_id):
             self.loaded.known_layers += 1
             return chain_id
-        is_packed = layer.digest is not None and layer.digest != layer.diff_id
-        with self._blobs.open(layer.blob) as file:
-            filled = fill(
-                self._addition,
-                parent,
-                file,
-                hash_file=is_packed,
-                check=lambda hashes: _compare(layer, hashes),
-            )
+        filled = self._filled(parent, layer)
         if layer.digest is not None:
             self._addition.add_digest(layer.diff_id, layer.digest)
         self.loaded.new_layers += 1
@@ -124,12 +122,30 @@ class _Loader:
         self.loaded.warnings += filled.applied.warnings
         return chain_id
 
+    def _filled(self, parent: Optional[ChainId], layer: ArchivedLayer) -> Filled:
+        is_packed = layer.digest is not None and layer.digest != layer.diff_id
+        with self._blobs.open(layer.blob) as file:
+            try:
+                return fill(
+                    self._addition,
+                    parent,
+                    file,
+                    hash_file=is_packed,
+                    check=lambda hashes: _compare(layer, hashes),
+                )
+            except LayerError as err:
+                raise LayerError(
+                    f"{layer.blob} in the archive: {err.brief}",
+                    details=err.details,
+                    resolution=err.resolution,
+                ) from err
+
 
 def _compare(layer: ArchivedLayer, found: Hashes) -> None:
     if found.file and layer.digest is not None and found.file != layer.digest.hex:
         raise ArchiveError(f"{layer.blob} in the archive does not hash to its name")
     if found.tar != layer.diff_id.hex:
-        raise LayerError(
+        raise ArchiveError(
             f"{layer.blob} is not the layer that the image's configuration names",
             details=f"It is sha256:{found.tar}, and should be {layer.diff_id}.",
             resolution="Copy or make the archive again.",

@@ -80,7 +80,7 @@ def read_layout(blobs: Blobs, platform: Platform) -> List[ArchivedImage]:
     index = parse_object(blobs.document(INDEX), INDEX)
     found: Dict[Digest, Tuple[Dict[str, Any], List[str]]] = {}
     offered: List[str] = []
-    for descriptor, name in _manifests(blobs, index, "", 0):
+    for descriptor, name in _manifests(blobs, index, "", 0, iter(range(_MOST_MANIFESTS))):
         other = _platform(descriptor)
         if other is not None and not platform.accepts(other):
             offered.append(str(other))
@@ -98,20 +98,22 @@ def read_layout(blobs: Blobs, platform: Platform) -> List[ArchivedImage]:
 
 
 def _manifests(
-    blobs: Blobs, index: Dict[str, Any], name: str, depth: int
+    blobs: Blobs, index: Dict[str, Any], name: str, depth: int, left: Iterator[int]
 ) -> Iterator[Tuple[Dict[str, Any], str]]:
     """Every image of an index and the indexes in it, with the name that it has there."""
     listed = index.get("manifests")
-    if not isinstance(listed, list) or len(listed) > _MOST_MANIFESTS:
+    if not isinstance(listed, list):
         raise ArchiveError("an index of the archive has no readable list of images")
     for descriptor in listed:
+        if next(left, None) is None:
+            raise ArchiveError(f"the archive lists more than {_MOST_MANIFESTS} images")
         if not isinstance(descriptor, dict):
             raise ArchiveError("an index of the archive has no readable list of images")
         called = _name(descriptor) or name
         if descriptor.get("mediaType") in _INDEXES:
             if depth == _DEEPEST:
                 raise ArchiveError(f"indexes of the archive lie more than {_DEEPEST} deep")
-            yield from _manifests(blobs, _verified(blobs, descriptor), called, depth + 1)
+            yield from _manifests(blobs, _verified(blobs, descriptor), called, depth + 1, left)
         elif descriptor.get("mediaType") in _MANIFESTS and not _is_attestation(descriptor):
             yield descriptor, called
 
@@ -120,7 +122,10 @@ def _image(blobs: Blobs, descriptor: Dict[str, Any], names: List[str]) -> Archiv
     content = _content(blobs, descriptor)
     manifest = parse_object(content, "a manifest of the archive")
     layers: List[Tuple[str, Optional[Digest]]] = []
-    for layer in manifest.get("layers") or []:
+    listed = manifest.get("layers") or []
+    if not isinstance(listed, list):
+        raise ArchiveError("a manifest of the archive has no readable list of layers")
+    for layer in listed:
         if not isinstance(layer, dict) or not str(layer.get("mediaType")).startswith(_LAYERS):
             raise ArchiveError("a manifest of the archive lists something that is no layer")
         digest = digest_of(layer.get("digest"))

@@ -23,6 +23,7 @@ from ovl1.store.imagedb import chain_ids, read_images
 from ovl1.store.layerdb import LayerTable, read_layers
 from ovl1.store.layout import Layout
 from ovl1.store.mounts import read_mounts
+from ovl1.store.references import read_references
 from ovl1.store.trees import read_trees
 
 _AREA, _NOTES = "ovl1-adding", "notes"
@@ -38,8 +39,13 @@ def area(layout: Layout) -> Path:
 
 
 def begin(driver: Driver) -> None:
-    """Open the notes of a new change, once what was left of an earlier one is settled."""
+    """Open the notes of a new change, once what was left of an earlier one is settled.
+
+    Raises:
+        BrokenStore: the change could not be finished; nothing was changed.
+    """
     recover(driver)
+    naming.check_names(driver.layout)
     area(driver.layout).mkdir(0o700, parents=True)
     durable.sync_directory(driver.layout.staging)
 
@@ -110,8 +116,11 @@ def _finish(layout: Layout, last: Note) -> None:
 def _take_back(driver: Driver, notes: List[Note]) -> None:
     layout = driver.layout
     naming.untag_images(layout, [name for value in notes for name in value.get(_UNNAMED, ())])
+    known = read_references(layout)
+    named = {*known.tags.values(), *known.digests.values()}
     for value in notes:
-        if _IMAGE in value:
+        # An engine that was at work since may have pulled the same image.
+        if _IMAGE in value and value[_IMAGE] not in named:
             writer.remove_image(layout, ImageId(value[_IMAGE]))
     made = {LayerId.parse(value[_LAYER]) for value in notes if _LAYER in value}
     for layer_id in _unregister(layout, made):

@@ -8,12 +8,15 @@ cache stands on.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Dict, Iterable, List, Sequence, Set, Tuple
 
 from ovl1.driver.base import Driver
 from ovl1.errors import Refused
 from ovl1.images import pending
+from ovl1.linux import mounts
 from ovl1.model import ChainId, ImageId
 from ovl1.store.imagedb import Image, chain_ids
 from ovl1.store.layerdb import LayerRecord
@@ -57,12 +60,18 @@ def plan_removal(
         tuple(planner.unnamed),
         tuple(planner.gone),
         tuple(_unneeded(store, gone)),
-        tuple(planner.kept),
+        tuple(words for image_id, words in planner.kept.items() if image_id not in planner.gone),
     )
 
 
 def remove(driver: Driver, removal: Removal) -> None:
-    """Carry it out, durably; the caller holds the store's lock and has changed nothing since."""
+    """Carry it out, durably; the caller holds the store's lock and has changed nothing since.
+
+    Raises:
+        Refused: one of the layers is mounted; nothing was changed.
+    """
+    for record in removal.layers:
+        _refuse_mounted(driver.layout.layer(record.cache_id), record)
     notes = [
         pending.unnamed(removal.names),
         *(pending.new_image(image_id) for image_id in removal.images),
@@ -72,13 +81,22 @@ def remove(driver: Driver, removal: Removal) -> None:
     pending.recover(driver)
 
 
+def _refuse_mounted(place: Path, record: LayerRecord) -> None:
+    for target in mounts.mounted_below(place):
+        raise Refused(
+            f"layer {record.chain_id.short} is mounted",
+            details=os.fspath(target),
+            resolution=f"Unmount it (ovl1 layer umount {record.cache_id.short}), then try again.",
+        )
+
+
 class _Planner:
     """What goes so far, and what is left."""
 
     def __init__(self, store: Store, *, force: bool, prune: bool) -> None:
         self.unnamed: List[str] = []
         self.gone: Dict[ImageId, None] = {}
-        self.kept: List[str] = []
+        self.kept: Dict[ImageId, str] = {}
         self._store = store
         self._force = force
         self._prune = prune
@@ -100,10 +118,8 @@ class _Planner:
         image_id = self._names[name]
         names = self._names_of(image_id)
         left = [other for other in names if other != name]
-        repository = split_name(name)[0]
-        if not any("@" not in other for other in left if split_name(other)[0] == repository):
-            # A digest goes with the last tag of its repository.
-            left = [other for other in left if split_name(other)[0] != repository]
+        if "@" not in name:
+            left = _without_stray_digests(left, split_name(name)[0])
         image = self._store.images.get(image_id)
         if not left and image is not None:
             self._refuse_used(image, f"{name} is its last name")
@@ -112,7 +128,7 @@ class _Planner:
             return
         children = self._children(image)
         if children:
-            self.kept.append(f"{image_id.short} stays: {children[0].short} was built from it")
+            self.kept[image_id] = f"{image_id.short} stays: {children[0].short} was built from it"
         else:
             self._remove(image)
 
@@ -185,6 +201,14 @@ class _Planner:
     def _called(self, image_id: ImageId) -> str:
         tags = self._store.references.tags_of(image_id)
         return f"{', '.join(tags)} ({image_id.short})" if tags else image_id.short
+
+
+def _without_stray_digests(names: List[str], repository: str) -> List[str]:
+    """A digest goes with the last tag of its repository."""
+    own = [name for name in names if split_name(name)[0] == repository]
+    if any("@" not in name for name in own):
+        return names
+    return [name for name in names if name not in own]
 
 
 def _unneeded(store: Store, gone: Set[Image]) -> Sequence[LayerRecord]:

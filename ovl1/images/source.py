@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, Iterator
 
-from ovl1.errors import ArchiveError
+from ovl1.errors import ArchiveError, LayerError
 from ovl1.formats import compressed
+from ovl1.images.archive import limited
 from ovl1.images.blobs import Blobs, DirectoryBlobs, TarBlobs
 
 _MAGIC = 10
@@ -39,8 +40,7 @@ def open_tar(file: BinaryIO, scratch: Path, *, max_bytes: int) -> Iterator[Blobs
         max_bytes: how much a stream may be, decompressed.
 
     Raises:
-        ArchiveError: it is no archive, or unpacks to too much.
-        LayerError: the compressed data are damaged.
+        ArchiveError: it is no archive, is damaged, or unpacks to too much.
     """
     if file.seekable():
         start = file.read(_MAGIC)
@@ -50,16 +50,15 @@ def open_tar(file: BinaryIO, scratch: Path, *, max_bytes: int) -> Iterator[Blobs
                 yield blobs
             return
     with tempfile.TemporaryFile(dir=scratch) as spool:
-        left = max_bytes
-        for chunk in compressed.decompressed(file):
-            left -= len(chunk)
-            if left < 0:
-                raise ArchiveError(
-                    f"the archive unpacks to more than {max_bytes} bytes",
-                    details="That may be a decompression bomb.",
-                    resolution="If it is to be trusted, raise the limit with --max-bytes.",
-                )
-            spool.write(chunk)
+        try:
+            chunks = compressed.decompressed(file)
+            spool.writelines(limited(chunks, max_bytes, "the archive"))
+        except LayerError as err:
+            raise ArchiveError(
+                "the compressed archive is damaged or cut short",
+                details=err.brief,
+                resolution="Copy or make it again.",
+            ) from err
         spool.seek(0)
         with TarBlobs(spool) as blobs:
             yield blobs

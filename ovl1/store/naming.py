@@ -48,7 +48,7 @@ def tag_images(layout: Layout, images: Mapping[str, ImageId]) -> List[str]:
     entered = {valid_name(reference): image_id for reference, image_id in images.items()}
     with _repositories(layout) as repositories:
         for name, image_id in entered.items():
-            _names_in(layout, repositories, name)[name] = image_id
+            repositories.setdefault(split_name(name)[0], {})[name] = image_id
     return list(entered)
 
 
@@ -63,35 +63,37 @@ def untag_images(layout: Layout, references: Iterable[str]) -> None:
     """
     with _repositories(layout) as repositories:
         for name in references:
-            known = _names_in(layout, repositories, name)
+            known = repositories.get(split_name(name)[0], {})
             known.pop(name, None)
             if not known:
-                del repositories[split_name(name)[0]]
+                repositories.pop(split_name(name)[0], None)
 
 
 @contextlib.contextmanager
 def _repositories(layout: Layout) -> Iterator[Dict[str, Any]]:
     """The names by repository, written back durably if the block has changed them."""
+    name = layout.repositories.name
     with Folder.open(layout.data_root, layout.image) as folder:
-        known = folder.json(layout.repositories.name)
+        # Without the file, no image has a name.
+        known = folder.json(name) if folder.exists(name) else {}
     repositories = known.get(_REPOSITORIES) or {}
-    if not isinstance(repositories, dict):
-        raise _unreadable(layout)
+    tables = repositories.values() if isinstance(repositories, dict) else [None]
+    if not all(isinstance(names, dict) for names in tables):
+        raise BrokenStore("the list of names is not readable", details=str(layout.repositories))
     before = copy.deepcopy(repositories)
     yield repositories
     if repositories != before:
         _write_repositories(layout, {**known, _REPOSITORIES: repositories})
 
 
-def _names_in(layout: Layout, repositories: Dict[str, Any], name: str) -> Dict[str, Any]:
-    entries = repositories.setdefault(split_name(name)[0], {})
-    if not isinstance(entries, dict):
-        raise _unreadable(layout)
-    return entries
+def check_names(layout: Layout) -> None:
+    """Make sure that names can be given and taken away.
 
-
-def _unreadable(layout: Layout) -> BrokenStore:
-    return BrokenStore("the list of names is not readable", details=str(layout.repositories))
+    Raises:
+        BrokenStore: ``repositories.json`` is not readable.
+    """
+    with _repositories(layout):
+        pass
 
 
 def valid_name(reference: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from ovl1.linux import durable
+from ovl1.linux.beneath import Directory
 from ovl1.migrate import engine
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.steps import Move, SwitchDriver
@@ -25,6 +27,10 @@ OWNERS: Dict[str, Tuple[Any, str]] = {
     "SwitchDriver.undo": (SwitchDriver, "undo"),
     "Journal.add": (Journal, "add"),
     "os.rename": (os, "rename"),
+    "Path.unlink": (Path, "unlink"),
+    "Directory.unlink": (Directory, "unlink"),
+    "rmtree": (shutil, "rmtree"),
+    "sync_directory": (durable, "sync_directory"),
     "sync_file_system": (durable, "sync_file_system"),
     "append_line": (durable, "append_line"),
     "write_file": (durable, "write_file"),

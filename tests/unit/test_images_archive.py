@@ -83,7 +83,7 @@ def test_a_layer_that_is_a_link_to_another(tmp_path: Path) -> None:
 @FORMS
 def test_what_docker_save_wrote_before_1_10(made: Any, tmp_path: Path) -> None:
     with made(archives.old_archive(LAYERS), tmp_path) as blobs:
-        (image,) = read_repositories(blobs)
+        (image,) = read_repositories(blobs, 1 << 20)
         config = json.loads(image.config)
         assert image.names == ("old:1",)
         assert contents(blobs, image) == list(LAYERS)
@@ -205,7 +205,7 @@ def test_too_many_layers(tmp_path: Path) -> None:
 def test_layers_that_are_their_own_parents(tmp_path: Path) -> None:
     files = {"a/json": b'{"parent":"a"}', "repositories": b'{"app":{"1":"a"}}'}
     with tar_of(files, tmp_path) as blobs, pytest.raises(ArchiveError, match="its own parent"):
-        read_repositories(blobs)
+        read_repositories(blobs, 1 << 20)
 
 
 @pytest.mark.parametrize("which", ["config", "manifest"])
