@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import ContextManager, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ovl1.closing import Closing
 
@@ -83,7 +83,7 @@ class Directory(Closing):
         found = []
         # A NamedTuple's own constructor takes longer than the kernel does for an entry.
         make = tuple.__new__
-        with os.scandir(self.fd) as entries:
+        with _scan(self.fd) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     kind = FILE
@@ -171,7 +171,7 @@ class Directory(Closing):
         subdirectories: List[bytes] = []
         refused: Dict[bytes, int] = {}
         # The names go from kernel to kernel as `str`: neither checked nor encoded by us.
-        with os.scandir(there) as entries:
+        with _scan(there) as entries:
             for entry in entries:
                 name = entry.name
                 if entry.is_dir(follow_symlinks=False):
@@ -196,7 +196,7 @@ class Directory(Closing):
         subdirectories: List[str] = []
         others: List[str] = []
         # All read before the first goes: what readdir gives after a removal is unspecified.
-        with os.scandir(here) as entries:
+        with _scan(here) as entries:
             for entry in entries:
                 is_dir = entry.is_dir(follow_symlinks=False)
                 (subdirectories if is_dir else others).append(entry.name)
@@ -223,6 +223,16 @@ class Directory(Closing):
     def set_times(self, name: bytes, atime_ns: int, mtime_ns: int) -> None:
         """Set access and modification time of the entry itself, in nanoseconds since 1970."""
         os.utime(checked(name), ns=(atime_ns, mtime_ns), dir_fd=self.fd, follow_symlinks=False)
+
+
+def _scan(fd: int) -> ContextManager[Iterator[os.DirEntry[str]]]:
+    """Read a directory from its beginning, as it is now.
+
+    btrfs lists what there was when the directory was opened or last rewound, nothing younger
+    (since Linux 6.5: "btrfs: fix infinite directory reads").
+    """
+    os.lseek(fd, 0, os.SEEK_SET)
+    return os.scandir(fd)
 
 
 def checked(name: bytes) -> bytes:

@@ -81,7 +81,8 @@ def test_a_tar_becomes_a_layer(
     layer_id = world.empty(image)
     tar = io.BytesIO(packed(change().read()))
     applied = world.driver.apply_diff(layer_id, image, tar)
-    assert (applied.size, applied.entries) == (90007, 5)
+    # On the disk of overlay2 there is also the inherited file, which holds one byte.
+    assert (applied.size, applied.entries) == (90007 if world.is_v1 else 90008, 5)
     assert tar.read() == b""
     check_changed(world, layer_id)
     expected = ["root"] if world.is_v1 else ["diff", "link", "lower", "work"]

@@ -12,6 +12,7 @@ from typing import Callable, Iterator, List, Tuple
 import pytest
 
 from ovl1.linux.beneath import DIR, FILE, LINK, SPECIAL, Directory, split
+from ovl1.linux.loopback import loop_file_system
 from tests.support.inode_flags import immutable
 from tests.support.manifest import differences, manifest
 
@@ -194,6 +195,23 @@ def test_names_have_their_kinds(root: Directory, tmp_path: Path) -> None:
         b"\xff\n": DIR,
     }
     assert all(entry.inode == root.lstat(name).st_ino for name, entry in names.items())
+
+
+@pytest.mark.parametrize(
+    "kind", ["ext4", "xfs", pytest.param("btrfs", marks=pytest.mark.needs("mkfs.btrfs"))]
+)
+def test_a_listing_has_what_was_made_since_it_was_opened(kind: str, tmp_path: Path) -> None:
+    with loop_file_system(kind, tmp_path, 300 << 20) as disk:
+        for name in ("first", "target"):
+            (disk / name).mkdir()
+        with Directory.open(disk / "first") as here, Directory.open(disk / "target") as target:
+            for name in ("a", "b", "c"):
+                (disk / "first" / name).touch()
+                listed = [entry.name for entry in here.names()]
+                assert sorted(listed) == sorted(map(os.fsencode, os.listdir(disk / "first")))
+            (disk / "first" / "d").touch()
+            assert target.link_all_from(here).linked == 4
+            assert here.unlink_all() == (4, [])
 
 
 def test_descending_gives_a_directory_of_its_own(root: Directory) -> None:
