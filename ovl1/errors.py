@@ -7,6 +7,10 @@ line prints them. System calls stay ``OSError`` until somebody knows what the fa
 
 from __future__ import annotations
 
+from typing import Sequence
+
+_MAX_SHOWN = 10
+
 
 class OvlError(Exception):
     """Something that ovl1 can explain.
@@ -69,3 +73,11 @@ class NotPossibleHere(OvlError):
     """This host lacks an ability: a kernel feature, a program, a privilege."""
 
     exit_code = 5
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Details that are a list, of which only the first are shown."""
+    shown = list(lines[:_MAX_SHOWN])
+    if len(lines) > _MAX_SHOWN:
+        shown.append(f"... and {len(lines) - _MAX_SHOWN} more")
+    return "\n".join(shown)

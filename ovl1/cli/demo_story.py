@@ -25,7 +25,7 @@ from ovl1.images.verify import layers_of, verify_layer
 from ovl1.inodes.attribute import report
 from ovl1.linux import durable, mounts
 from ovl1.linux.probe import probe
-from ovl1.migrate import engine
+from ovl1.migrate import engine, finish
 from ovl1.model import ContainerId, ImageId, LayerId, Mount
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from ovl1.store.store import Store
@@ -225,13 +225,13 @@ class Story:
             "Prove it once more, in place. Up to here `ovl1 migrate rollback` leads back.",
             "ovl1 migrate verify",
         )
-        proof = engine.verify(self._root, self._progress)
+        proof = finish.verify(self._root, self._progress)
         self._equal("layers whose tar hashes to its DiffID", proof.diff_ids, 5)
         self._equal("differences between the old and the new store", len(proof.differences), 0)
 
     def _purge(self) -> None:
         self._tell_step("Delete the old store, and get its inodes back.", "ovl1 migrate purge")
-        engine.purge(self._root, progress=self._progress)
+        finish.purge(self._root, progress=self._progress)
         figures = self.figures["inodes"]
         now = report(self._store(OVERLAY2)).total
         used = figures["used_after"] = self._used()

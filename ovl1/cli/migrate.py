@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from dataclasses import asdict
+from typing import Any, Dict, List, Sequence, Tuple
 
 import click
 
@@ -10,8 +11,8 @@ from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.driver.cost import Cost, cost_of
 from ovl1.errors import CheckFailed
-from ovl1.migrate import engine
-from ovl1.migrate.plan import Plan
+from ovl1.migrate import back, beside, engine, finish
+from ovl1.migrate.engine import Outcome, Prepared
 from ovl1.migrate.verify import Verification
 from ovl1.store.layout import OVERLAY
 
@@ -25,6 +26,12 @@ The usual way, as root, with Docker stopped:
 \b
 Until the purge, with Docker stopped:
   ovl1 migrate rollback       the data-root is again as it was before
+
+\b
+If it was stopped, by Ctrl-C, a kill or a power cut (Docker will not start until one of them):
+  ovl1 migrate status         how far it came
+  ovl1 migrate resume         go on
+  ovl1 migrate rollback       take it back
 """
 
 _KEEP_TIMES = click.option(
@@ -53,25 +60,25 @@ def command() -> None:
 @click.pass_obj
 def plan(context: Context, *, directory_times: str) -> None:
     """Show what a migration would do and what it takes; changes nothing."""
-    store, made = engine.prepare(context.data_root, keep_directory_times=directory_times == "keep")
+    prepared = engine.prepare(context.data_root, keep_directory_times=directory_times == "keep")
     with phases(context) as progress:
         cost = cost_of(
-            store,
-            made.layers,
-            keep_directory_times=made.keep_directory_times,
+            prepared.store,
+            prepared.layers,
+            keep_directory_times=prepared.plan.keep_directory_times,
             progress=progress,
         )
     if context.as_json:
-        output.print_json(_plan_values(made, cost))
+        output.print_json(_plan_values(prepared, cost))
         return
-    output.print_fields(_plan_fields(made, cost))
+    output.print_fields(_plan_fields(prepared, cost))
     if cost.for_times and directory_times == "keep":
         output.remark(
             f"{cost.for_times} of the new directories only keep a time that Docker "
             "made up when it unpacked; --directory-times=image leaves them out."
         )
     if context.verbosity > 0:
-        for number, step in enumerate(made.steps, 1):
+        for number, step in enumerate(beside.steps(prepared.plan), 1):
             click.echo(f"{number:4}. {output.escaped(step.what)}")
 
 
@@ -83,9 +90,10 @@ def plan(context: Context, *, directory_times: str) -> None:
 @json_option
 @click.pass_obj
 def run(context: Context, *, directory_times: str, no_verify: bool) -> None:
-    """Migrate the store; Docker must be stopped.
+    """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
-    If it is interrupted, the data-root is taken back to what it was.
+    If something fails, the data-root is taken back to what it was. Ctrl-C stops; then `resume` goes
+    on, and `rollback` takes it back.
     """
     with phases(context) as progress:
         outcome = engine.run(
@@ -94,36 +102,17 @@ def run(context: Context, *, directory_times: str, no_verify: bool) -> None:
             verify=not no_verify,
             progress=progress,
         )
-    built = outcome.built
-    proof = outcome.verification
-    values: Dict[str, Any] = {
-        "data_root": str(outcome.plan.data_root),
-        "layers": len(outcome.plan.layers),
-        "containers": len(outcome.plan.containers),
-        "directories": built.directories,
-        "linked": built.linked,
-        "copied": built.copied,
-        "whiteouts": built.whiteouts,
-        "left": list(outcome.plan.left),
-        "verification": _verification_values(outcome.verification)
-        if outcome.verification
-        else None,
-    }
-    if context.as_json:
-        output.print_json(values)
-        return
-    click.echo(
-        f"Migrated {values['layers']} layers and {values['containers']} containers to overlay2: "
-        f"{built.linked} entries linked, {built.copied} copied, {built.directories} directories."
-    )
-    if proof is not None:
-        _print_verification(proof)
-    if not context.quiet:
-        output.remark(
-            "Next: if daemon.json or the service says storage-driver overlay, change it to "
-            "overlay2; start Docker. Later: `ovl1 migrate purge`. To go back: stop Docker, "
-            "`ovl1 migrate rollback`."
-        )
+    _print_outcome(context, outcome)
+
+
+@command.command(epilog=examples("ovl1 migrate resume"))
+@json_option
+@click.pass_obj
+def resume(context: Context) -> None:
+    """Go on with a migration that was stopped, however that came about."""
+    with phases(context) as progress:
+        outcome = engine.resume(context.data_root, progress=progress)
+    _print_outcome(context, outcome)
 
 
 @command.command(epilog=examples("ovl1 migrate verify"))
@@ -137,7 +126,7 @@ def verify(context: Context) -> None:
     under overlay2 since differs, of course.
     """
     with phases(context) as progress:
-        result = engine.verify(context.data_root, progress)
+        result = finish.verify(context.data_root, progress)
     if context.as_json:
         output.print_json(_verification_values(result))
     else:
@@ -161,7 +150,7 @@ def rollback(context: Context, *, discard_new: bool) -> None:
     What containers wrote under overlay2 since is given up: the old store is as it was.
     """
     with phases(context) as progress:
-        engine.rollback(context.data_root, discard_new=discard_new, progress=progress)
+        back.rollback(context.data_root, discard_new=discard_new, progress=progress)
     _say(context, {"state": "rolled back"}, "The data-root is as it was before the migration.")
 
 
@@ -175,7 +164,7 @@ def purge(context: Context, *, unverified: bool) -> None:
     What the plan listed as not taken along is deleted with it.
     """
     with phases(context) as progress:
-        removed = engine.purge(context.data_root, unverified=unverified, progress=progress)
+        removed = finish.purge(context.data_root, unverified=unverified, progress=progress)
     _say(context, {"removed": removed}, f"Deleted the old store, {removed} names.")
 
 
@@ -183,9 +172,9 @@ def purge(context: Context, *, unverified: bool) -> None:
 @json_option
 @click.pass_obj
 def status(context: Context) -> None:
-    """Tell in which state a migration is."""
-    words = engine.status(context.data_root)
-    _say(context, {"state": words or "none"}, words or "No migration is in progress.")
+    """Tell how far a migration has come, and what can be done."""
+    found = finish.status(context.data_root)
+    _say(context, asdict(found), "\n".join(filter(None, (found.words, found.resolution))))
 
 
 def _say(context: Context, values: Dict[str, Any], text: str) -> None:
@@ -195,16 +184,47 @@ def _say(context: Context, values: Dict[str, Any], text: str) -> None:
         click.echo(text)
 
 
-def _plan_values(made: Plan, cost: Cost) -> Dict[str, Any]:
+def _print_outcome(context: Context, outcome: Outcome) -> None:
+    built, proof, plan = outcome.built, outcome.proof, outcome.plan
+    values: Dict[str, Any] = {
+        "data_root": str(plan.data_root),
+        "layers": len(plan.layers),
+        "containers": len(plan.containers),
+        "directories": built.directories,
+        "linked": built.linked,
+        "copied": built.copied,
+        "whiteouts": built.whiteouts,
+        "left": list(plan.left),
+        "proof": asdict(proof) if proof else None,
+    }
+    if context.as_json:
+        output.print_json(values)
+        return
+    click.echo(
+        f"Migrated {values['layers']} layers and {values['containers']} containers to overlay2: "
+        f"{built.linked} entries linked, {built.copied} copied, {built.directories} directories."
+    )
+    if proof is not None:
+        _print_proof(proof.views, proof.diff_ids, 0, proof.notes)
+    if not context.quiet:
+        output.remark(
+            "Next: if daemon.json or the service says storage-driver overlay, change it to "
+            "overlay2; start Docker. Later: `ovl1 migrate purge`. To go back: stop Docker, "
+            "`ovl1 migrate rollback`."
+        )
+
+
+def _plan_values(prepared: Prepared, cost: Cost) -> Dict[str, Any]:
+    made = prepared.plan
     return {
         "data_root": str(made.data_root),
         "layers": [
             {"id": c.layer_id, "kind": c.kind, "of": c.of, "lowers": list(c.lowers)}
-            for c in made.layers
+            for c in prepared.layers
         ],
         "containers": list(made.containers),
         "left": list(made.left),
-        "steps": [step.what for step in made.steps],
+        "steps": [step.what for step in beside.steps(made)],
         "inodes": {
             "needed_now": cost.new_inodes,
             "after_purge": cost.final_inodes,
@@ -214,9 +234,10 @@ def _plan_values(made: Plan, cost: Cost) -> Dict[str, Any]:
     }
 
 
-def _plan_fields(made: Plan, cost: Cost) -> List[Tuple[str, str]]:
+def _plan_fields(prepared: Prepared, cost: Cost) -> List[Tuple[str, str]]:
+    made = prepared.plan
     kinds: Dict[str, int] = {}
-    for conversion in made.layers:
+    for conversion in prepared.layers:
         kinds[conversion.kind] = kinds.get(conversion.kind, 0) + 1
     fields = [("data-root", str(made.data_root))]
     fields += [(f"{kind} layers", str(number)) for kind, number in sorted(kinds.items())]
@@ -242,9 +263,13 @@ def _verification_values(result: Verification) -> Dict[str, Any]:
 
 
 def _print_verification(result: Verification) -> None:
-    for note in result.notes:
+    _print_proof(result.views, result.diff_ids, len(result.differences), result.notes)
+
+
+def _print_proof(views: int, diff_ids: int, differences: int, notes: Sequence[str]) -> None:
+    for note in notes:
         click.echo(f"note: {output.escaped(note)}")
     click.echo(
-        f"Verified: {result.views} merged views compared, {result.diff_ids} layers' tars "
-        f"hashed to their DiffIDs, {len(result.differences)} differences."
+        f"Verified: {views} merged views compared, {diff_ids} layers' tars "
+        f"hashed to their DiffIDs, {differences} differences."
     )

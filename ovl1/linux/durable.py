@@ -105,6 +105,18 @@ def rename(source: Path, target: Path) -> None:
         sync_directory(source.parent)
 
 
+def exchange(first: Path, second: Path) -> None:
+    """Let two names change places at one instant, then fsync of both directories.
+
+    Raises:
+        OSError: as `libc.exchange`; then nothing was changed.
+    """
+    libc.exchange(os.fspath(first), os.fspath(second))
+    sync_directory(first.parent)
+    if first.parent != second.parent:
+        sync_directory(second.parent)
+
+
 def sync_directory(path: Path) -> None:
     """fsync a directory: names made in it or removed from it stay so."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

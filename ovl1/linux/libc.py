@@ -6,6 +6,7 @@ Nothing here decides anything. Constants are from the kernel's headers, named be
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -14,6 +15,8 @@ from typing import List, Tuple
 MNT_DETACH = 2  # linux/fs.h
 CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_EXCHANGE = 1 << 1  # linux/fs.h
 _FICLONE = 0x40049409  # linux/fs.h, _IOW(0x94, 9, int)
 
 
@@ -67,6 +70,20 @@ def file_system_magic(path: str) -> int:
 def syncfs(fd: int) -> None:
     """syncfs(2): all that was written to the file system of `fd` reaches the disk."""
     _check(_libc.syncfs(ctypes.c_int(fd)), f"fd {fd}")
+
+
+def exchange(first: str, second: str) -> None:
+    """renameat2(2) with RENAME_EXCHANGE: the two names change places, at one instant.
+
+    ``ENOSYS`` without glibc 2.28; ``EINVAL`` where the file system cannot (xfs before Linux 4.0).
+    """
+    try:
+        renameat2 = _libc.renameat2
+    except AttributeError:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), first) from None
+    here = ctypes.c_int(_AT_FDCWD)
+    names = os.fsencode(first), os.fsencode(second)
+    _check(renameat2(here, names[0], here, names[1], ctypes.c_uint(_RENAME_EXCHANGE)), first)
 
 
 def die_with_parent() -> None:

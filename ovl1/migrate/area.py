@@ -7,8 +7,10 @@
     .ovl1/new/image/overlay2
     .ovl1/aside             an empty overlay2 store that was in the way
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
-    overlay.ovl1-old        the old layers, once the new ones are in place
+    .ovl1/certificate.json  what was proved
+    overlay.ovl1-old        the old layers
     image/overlay.ovl1-old  the old metadata
+    overlay, overlay2       files that keep Docker away while neither store is in place
 
 A migration is in progress, or finished and not yet purged, exactly if the journal exists.
 """
@@ -49,6 +51,11 @@ class Area:
     def config(self, container_id: ContainerId) -> Path:
         """One container's configuration as it was."""
         return self.configs / container_id
+
+    @property
+    def certificate(self) -> Path:
+        """What was proved; see `ovl1.migrate.certificate`."""
+        return self.home / "certificate.json"
 
     @property
     def source(self) -> Layout:

@@ -10,30 +10,47 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 from ovl1.errors import BrokenStore
 from ovl1.linux.durable import append_line
 
-VERSION = 1
+VERSION = 2
 
-PLANNED, BUILT, BEGUN, DONE = "planned", "built", "begun", "done"
-SWITCHED, VERIFIED, PURGING = "switched", "verified", "purging"
+PLANNED, BEGUN, DONE = "planned", "begun", "done"
+VERIFIED, PURGING = "verified", "purging"
 UNDOING, UNDONE = "undoing", "undone"
+# Not events, but states all the same.
 EMPTY = "empty"
-"""Not an event: there is a journal, or the directory for one, and nothing in it."""
+"""There is a journal, or the directory for one, and nothing in it."""
+SWITCHED = "switched"
+"""All steps are done, none of which was a proof."""
 
+_STOPPED = "stopped after {done} of {steps} steps; Docker is kept away"
+_UNDOING = "interrupted while it was being rolled back"
 _WORDS = {
     EMPTY: "interrupted before it changed anything, or after it was taken back or purged",
-    PLANNED: "interrupted while the new layers were being made; Docker still uses the old ones",
-    BUILT: "the new layers are made but not yet in place; Docker still uses the old ones",
-    BEGUN: "interrupted while the new layers were being put into place",
-    DONE: "interrupted while the new layers were being put into place",
+    PLANNED: "interrupted before it changed anything of the store",
+    BEGUN: _STOPPED,
+    DONE: _STOPPED,
     SWITCHED: "finished: Docker finds an overlay2 store; not yet verified",
     VERIFIED: "finished and verified: Docker finds an overlay2 store",
-    UNDOING: "interrupted while it was being rolled back",
-    UNDONE: "interrupted while it was being rolled back",
+    UNDOING: _UNDOING,
+    UNDONE: _UNDOING,
     PURGING: "finished; interrupted while the old layers were being deleted",
+}
+_ON_OR_BACK = "`ovl1 migrate resume` goes on with it, `ovl1 migrate rollback` takes it back."
+_BACK = "`ovl1 migrate rollback` brings back the old store."
+_RESOLUTIONS = {
+    EMPTY: "`ovl1 migrate rollback` removes what is left of it.",
+    PLANNED: _ON_OR_BACK,
+    BEGUN: _ON_OR_BACK,
+    DONE: _ON_OR_BACK,
+    SWITCHED: f"`ovl1 migrate verify` proves it; {_BACK}",
+    VERIFIED: f"`ovl1 migrate purge` deletes the old store; until then {_BACK}",
+    UNDOING: "`ovl1 migrate rollback` finishes that.",
+    UNDONE: "`ovl1 migrate rollback` finishes that.",
+    PURGING: "`ovl1 migrate purge` finishes that; there is no way back.",
 }
 
 
@@ -49,7 +66,7 @@ class Journal:
         """The journal at `path`, or None if no migration is in progress: without its directory.
 
         Raises:
-            BrokenStore: it exists but is none of ours, or of a newer version.
+            BrokenStore: it exists but is none of ours, or of another version.
         """
         try:
             lines = path.read_bytes().split(b"\n")[:-1]
@@ -79,32 +96,64 @@ class Journal:
 
     @property
     def state(self) -> str:
-        """The last event."""
-        return str(self.records[-1]["event"]) if self.records else EMPTY
+        """The last event; when all steps are done, `VERIFIED` or `SWITCHED`."""
+        if not self.records:
+            return EMPTY
+        event = str(self.records[-1]["event"])
+        if event == DONE and len(self.done()) == self.plan["steps"]:
+            return VERIFIED if self.certificate else SWITCHED
+        return event
 
     @property
     def words(self) -> str:
         """The state, for people."""
-        return _WORDS[self.state]
+        return _WORDS[self.state].format(done=len(self.done()), steps=self.plan.get("steps"))
+
+    @property
+    def resolution(self) -> str:
+        """What people can do now."""
+        return _RESOLUTIONS[self.state]
 
     @property
     def plan(self) -> Dict[str, Any]:
-        """What the plan left for later: see `ovl1.migrate.engine`."""
+        """The first record: what the plan left for later, see `ovl1.migrate.plan`."""
         return self.records[0] if self.records else {}
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether steps are still to be done, and none was taken back."""
+        return self.state in (PLANNED, BEGUN, DONE)
 
     @property
     def is_switched(self) -> bool:
         """Whether the new store has been put into place, whole."""
         return self.state in (SWITCHED, VERIFIED)
 
-    def has(self, event: str) -> bool:
-        """Whether an event was recorded, whatever came after it."""
-        return any(record["event"] == event for record in self.records)
+    @property
+    def is_being_undone(self) -> bool:
+        """Whether the way back was begun, which is the only way then."""
+        return any(record["event"] == UNDOING for record in self.records)
+
+    @property
+    def certificate(self) -> str:
+        """The digest of the last certificate; empty if nothing was proved."""
+        verified = [record for record in self.records if record["event"] == VERIFIED]
+        found = [*self.results("proof"), *verified]
+        return str(found[-1]["certificate"]) if found else ""
+
+    def results(self, name: str) -> Iterator[Dict[str, Any]]:
+        """What the steps that are done have left under `name`."""
+        for record in self.done().values():
+            if record["result"] and name in record["result"]:
+                yield record["result"][name]
+
+    def done(self) -> Dict[int, Dict[str, Any]]:
+        """The records of the steps that are done, by the steps' numbers."""
+        return {record["step"]: record for record in self.records if record["event"] == DONE}
 
     def to_undo(self) -> List[int]:
         """Numbers of the steps that were begun, done or not, and not undone; the last one first."""
-        begun, undone = (
-            {record["step"] for record in self.records if record["event"] == event}
-            for event in (BEGUN, UNDONE)
-        )
-        return sorted(begun - undone, reverse=True)
+        return sorted(self._steps(BEGUN) - self._steps(UNDONE), reverse=True)
+
+    def _steps(self, event: str) -> Set[int]:
+        return {record["step"] for record in self.records if record["event"] == event}

@@ -1,7 +1,7 @@
-"""The plan: what will be made, what will be changed, what it takes; frozen before anything happens.
+"""The plan: what will be made, what will be changed; frozen before anything happens.
 
-`ovl1 migrate plan` prints the very object that `run` executes. Making it reads the store and
-nothing else.
+`ovl1 migrate plan` prints the very object that `run` executes, and the journal keeps of it what
+`resume` and `rollback` need. Making it reads the store and nothing else.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
-from ovl1.driver.convert import Conversion, conversions
+from ovl1.driver.convert import Conversion
 from ovl1.migrate.area import Area
-from ovl1.migrate.steps import Move, Step, SwitchDriver
-from ovl1.model import ContainerId
-from ovl1.store.layout import LINKS, OVERLAY, OVERLAY2, Layout
+from ovl1.model import ContainerId, LayerId
+from ovl1.store.layout import LINKS, Layout
 from ovl1.store.store import Store
 
-_EMPTY_HOME = {LINKS, "backingFsBlockDev"}
+SIDE_BY_SIDE = "side by side"
+
+EMPTY_HOME = {LINKS, "backingFsBlockDev"}
 """What Docker makes in a new ``overlay2/``; the device node is for quotas."""
 
 
@@ -27,62 +28,63 @@ class Plan:
     """A migration, decided."""
 
     data_root: Path
-    layers: Tuple[Conversion, ...]
+    layers: Tuple[LayerId, ...]
+    """What is converted, parents first."""
     containers: Tuple[ContainerId, ...]
     """Those whose configuration names the overlay driver."""
-    keep_directory_times: bool
-    left: Tuple[str, ...]
-    """What is not converted, in words."""
+    keep_directory_times: bool = True
+    verify: bool = True
+    """Whether the new layers are proved before they are put into place."""
     aside: Tuple[str, ...] = ()
     """Directories of an empty overlay2 store that is in the way, below the data-root."""
+    left: Tuple[str, ...] = ()
+    """What is not converted, in words; for people only."""
+    mode: str = SIDE_BY_SIDE
 
     @property
     def area(self) -> Area:
         """Where the migration keeps its things."""
         return Area(self.data_root)
 
-    @property
-    def steps(self) -> List[Step]:
-        """The changes that put the new store into place, in order.
-
-        The new driver's directory comes before the old one goes: in between a daemon refuses to
-        choose ("contains several valid graphdrivers"). Without either it would silently begin
-        an empty store.
-        """
-        area = self.area
-        switches: List[Step] = [
-            SwitchDriver(
-                area.source.container_config(container), area.config(container), OVERLAY, OVERLAY2
-            )
-            for container in self.containers
-        ]
-        return [
-            *(Move(area.data_root / name, area.aside.data_root / name) for name in self.aside),
-            Move(area.staged.image, area.target.image),
-            *switches,
-            Move(area.staged.home, area.target.home),
-            Move(area.source.home, area.old.home),
-            Move(area.source.image, area.old.image),
-        ]
-
     def record(self) -> Dict[str, Any]:
         """What the journal must keep to finish or undo it."""
         return {
+            "mode": self.mode,
+            "layers": list(self.layers),
             "containers": list(self.containers),
-            "layers": [conversion.layer_id for conversion in self.layers],
             "keep_directory_times": self.keep_directory_times,
+            "verify": self.verify,
             "aside": list(self.aside),
         }
 
+    @classmethod
+    def recorded(cls, data_root: Path, record: Mapping[str, Any]) -> Plan:
+        """The plan that gave `record`; of an empty one, a plan for nothing.
 
-def make_plan(store: Store, *, keep_directory_times: bool = True) -> Plan:
-    """Decide how to convert `store`.
+        Raises:
+            BrokenStore: an id in it is none.
+        """
+        return cls(
+            data_root=data_root,
+            mode=str(record.get("mode", SIDE_BY_SIDE)),
+            layers=tuple(LayerId.parse(text) for text in record.get("layers", ())),
+            containers=tuple(ContainerId.parse(text) for text in record.get("containers", ())),
+            keep_directory_times=bool(record.get("keep_directory_times", True)),
+            verify=bool(record.get("verify", True)),
+            aside=tuple(record.get("aside", ())),
+        )
 
-    Raises:
-        BrokenStore: something that it must be made from is missing.
-    """
-    layers = tuple(conversions(store))
-    converted = {conversion.layer_id for conversion in layers}
+
+def make_plan(
+    store: Store,
+    conversions: Sequence[Conversion],
+    *,
+    keep_directory_times: bool = True,
+    verify: bool = True,
+) -> Plan:
+    """Decide how to convert `store`, of which `conversions` are the layers."""
+    layers = tuple(conversion.layer_id for conversion in conversions)
+    converted = set(layers)
     left = [
         f"{tree.name}: nothing refers to it ({tree.reason or tree.kind})"
         for tree in store.trees.values()
@@ -97,6 +99,7 @@ def make_plan(store: Store, *, keep_directory_times: bool = True) -> Plan:
         layers=layers,
         containers=tuple(sorted(store.containers)),
         keep_directory_times=keep_directory_times,
+        verify=verify,
         left=tuple(left),
         aside=_in_the_way(Area(store.layout.data_root).target),
     )
@@ -112,6 +115,6 @@ def _in_the_way(target: Layout) -> Tuple[str, ...]:
     full = any(path.is_dir() and any(path.iterdir()) for path in holding)
     if full or any(not path.is_dir() or path.is_symlink() for path in places):
         return ()
-    if target.home in places and {path.name for path in target.home.iterdir()} - _EMPTY_HOME:
+    if target.home in places and {path.name for path in target.home.iterdir()} - EMPTY_HOME:
         return ()
     return tuple(str(path.relative_to(target.data_root)) for path in places)

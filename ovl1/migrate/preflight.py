@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List
+from typing import Sequence
 
+from ovl1.driver.convert import Conversion
 from ovl1.driver.cost import cost_of
 from ovl1.driver.overlay2 import MAX_LOWERS
-from ovl1.errors import BrokenStore, NotPossibleHere, Refused
+from ovl1.errors import BrokenStore, NotPossibleHere, Refused, listed
 from ovl1.linux.probe import probe
-from ovl1.linux.procs import users_of
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import Plan
-from ovl1.store.layout import OVERLAY, Layout
 from ovl1.store.store import Store
 
 _SPARE_INODES = 100
 _SPARE_BYTES = 16 << 20
-_MAX_SHOWN = 10
 _NEEDED = ("hardlinks", "trusted_xattr", "mknod")
-
-
-def refuse_if_used(data_root: Path) -> None:
-    """Nobody else may work on the store.
-
-    Raises:
-        Refused: a daemon, a process or a mount uses it; names them. Or the layers are on a file
-            system of their own, which is a mount, too, but not one to be unmounted.
-    """
-    _check_one_file_system(Layout(data_root, OVERLAY).home)
-    users = users_of(data_root)
-    if users:
-        listed = [f"process {user.pid} ({user.command}) {user.what}" for user in users]
-        raise Refused(
-            f"{data_root} is in use",
-            details=_listed(listed),
-            resolution="Stop Docker (systemctl stop docker.socket docker), unmount what is still "
-            "mounted below, then run this again.",
-        )
 
 
 def refuse_if_in_progress(data_root: Path, journal_path: Path) -> None:
@@ -51,8 +30,7 @@ def refuse_if_in_progress(data_root: Path, journal_path: Path) -> None:
     if journal is not None:
         raise Refused(
             f"{data_root} already has a migration: {journal.words}",
-            resolution="`ovl1 migrate rollback` takes it back; if it is finished and verified, "
-            "`ovl1 migrate purge` deletes the old store.",
+            resolution=journal.resolution,
         )
 
 
@@ -70,13 +48,13 @@ def check_store(store: Store) -> None:
             f"the store has {len(problems)} broken part(s); it must be whole to be migrated"
             if len(problems) > 1
             else "the store has a broken part; it must be whole to be migrated",
-            details=_listed(problems),
+            details=listed(problems),
             resolution="Mend or remove what is broken with the Docker version that wrote the "
             "store, then run this again. Nothing was changed.",
         )
 
 
-def check_plan(store: Store, plan: Plan) -> None:
+def check_plan(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
     """The new store must be possible, here.
 
     Raises:
@@ -92,26 +70,15 @@ def check_plan(store: Store, plan: Plan) -> None:
                 details="The data-root holds a store of both drivers, or what is left of one.",
                 resolution="Move it away if it is not needed: Docker refuses to start with both.",
             )
-    long = [c for c in plan.layers if len(c.lowers) > MAX_LOWERS]
+    long = [c for c in conversions if len(c.lowers) > MAX_LOWERS]
     if long:
         raise Refused(
             f"{len(long)} layer(s) have more than {MAX_LOWERS} layers below them",
-            details=_listed([f"{c.kind} {c.of}: {len(c.lowers)}" for c in long]),
+            details=listed([f"{c.kind} {c.of}: {len(c.lowers)}" for c in long]),
             resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
             "runs the overlay driver (docker export | docker import).",
         )
-    _check_room(store, plan)
-
-
-def _check_one_file_system(home: Path) -> None:
-    # A link is a matter of the store's own checks. A bind mount of the same file system, which
-    # Docker 1.12 to 17.12 made of the directory itself, is to be unmounted, as others.
-    if home.is_dir() and home.lstat().st_dev != home.parent.stat().st_dev:
-        raise Refused(
-            f"{home} is on a file system of its own",
-            details="It must be renamed and hardlinked within the data-root's file system.",
-            resolution="Mount that file system on the data-root instead, with everything in it.",
-        )
+    _check_room(store, conversions, plan)
 
 
 def check_abilities(scratch: Path) -> None:
@@ -129,12 +96,12 @@ def check_abilities(scratch: Path) -> None:
     if missing:
         raise NotPossibleHere(
             "this file system or this user lacks what overlay2 layers need",
-            details=_listed(missing),
+            details=listed(missing),
             resolution="Run as root, on a file system such as ext4 or xfs.",
         )
 
 
-def _check_room(store: Store, plan: Plan) -> None:
+def _check_room(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
     system = os.statvfs(plan.data_root)
     used = system.f_files - system.f_ffree
     free_bytes = system.f_bavail * system.f_frsize
@@ -142,7 +109,7 @@ def _check_room(store: Store, plan: Plan) -> None:
     # No layer can need more than what all of them have now: then there is nothing to count.
     if (not system.f_files or system.f_ffree > used) and free_bytes > used_bytes:
         return
-    cost = cost_of(store, plan.layers, keep_directory_times=plan.keep_directory_times)
+    cost = cost_of(store, conversions, keep_directory_times=plan.keep_directory_times)
     need = cost.new_inodes + _SPARE_INODES + sum(1 for _ in plan.area.source.image.rglob("*"))
     if system.f_files and need > system.f_ffree:
         raise NotPossibleHere(
@@ -157,10 +124,3 @@ def _check_room(store: Store, plan: Plan) -> None:
             f"{bytes_needed} free bytes are needed, {free_bytes} are left",
             resolution="Free some space on the file system.",
         )
-
-
-def _listed(lines: List[str]) -> str:
-    shown = lines[:_MAX_SHOWN]
-    if len(lines) > _MAX_SHOWN:
-        shown.append(f"... and {len(lines) - _MAX_SHOWN} more")
-    return "\n".join(shown)

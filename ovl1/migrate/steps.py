@@ -1,4 +1,4 @@
-"""The steps that put a new store into place, each of which can be undone.
+"""The steps of a migration, each of which can be done again and undone.
 
 A step looks at the disk before it acts, in both directions, because the journal knows only that it
 was begun: so doing and undoing are idempotent. A state in which neither makes sense is an error,
@@ -7,14 +7,20 @@ not a guess. Each step is durable when it returns.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Dict, Optional, Protocol
 
 from ovl1.errors import HalfDone
 from ovl1.linux import durable
+from ovl1.migrate.used import refuse_if_used
+from ovl1.store import barrier
 from ovl1.store.containers import replace_driver
+
+Result = Optional[Dict[str, Any]]
+"""Figures that the journal keeps, for whoever reports what was done."""
 
 
 class Step(Protocol):
@@ -24,11 +30,114 @@ class Step(Protocol):
     def what(self) -> str:
         """In words, for the plan and the journal."""
 
-    def do(self) -> None:
-        """Make the change; done already is fine."""
+    def do(self) -> Result:
+        """Make the change; done already, or in part, is fine."""
 
     def undo(self) -> None:
-        """Take it back; not done yet is fine."""
+        """Take it back; not done yet, or in part, is fine."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A barrier, where there is nothing."""
+
+    place: Path
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"keep Docker away from {self.place}"
+
+    def do(self) -> Result:
+        """See `Step`."""
+        barrier.put(self.place)
+        return None
+
+    def undo(self) -> None:
+        """See `Step`."""
+        barrier.remove(self.place)
+
+
+@dataclass(frozen=True)
+class Unbar:
+    """A barrier no more."""
+
+    place: Path
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"no longer keep Docker away from {self.place}"
+
+    def do(self) -> Result:
+        """See `Step`."""
+        barrier.remove(self.place)
+        return None
+
+    def undo(self) -> None:
+        """See `Step`."""
+        barrier.put(self.place)
+
+
+@dataclass(frozen=True)
+class NobodyElse:
+    """A look whether somebody came just before the barrier was there."""
+
+    data_root: Path
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"check that nobody uses {self.data_root}"
+
+    def do(self) -> Result:
+        """See `Step`."""
+        refuse_if_used(self.data_root)
+        return None
+
+    def undo(self) -> None:
+        """See `Step`."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A directory and a barrier that change places, so that at no instant there is neither."""
+
+    source: Path
+    target: Path
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"rename {self.source} to {self.target}, and keep Docker away from {self.source}"
+
+    def do(self) -> Result:
+        """See `Step`."""
+        _swap(self.source, self.target)
+        return None
+
+    def undo(self) -> None:
+        """See `Step`."""
+        _swap(self.target, self.source)
+
+
+def _swap(source: Path, target: Path) -> None:
+    if barrier.is_barrier(source) and target.is_dir():
+        return
+    if not (source.is_dir() and barrier.is_barrier(target)):
+        # Without an exchange a crash may leave the directory moved, and no barrier yet.
+        if os.path.lexists(source) or not target.is_dir():
+            _move(source, target)
+        barrier.put(source)
+        return
+    try:
+        durable.exchange(source, target)
+    except OSError as err:
+        if err.errno not in (errno.ENOSYS, errno.EINVAL):
+            raise
+        barrier.remove(target)
+        durable.rename(source, target)
+        barrier.put(source)
 
 
 @dataclass(frozen=True)
@@ -43,9 +152,10 @@ class Move:
         """See `Step`."""
         return f"rename {self.source} to {self.target}"
 
-    def do(self) -> None:
+    def do(self) -> Result:
         """See `Step`."""
         _move(self.source, self.target)
+        return None
 
     def undo(self) -> None:
         """See `Step`."""
@@ -84,7 +194,7 @@ class SwitchDriver:
         """See `Step`."""
         return f"change Driver from {self.old} to {self.new} in {self.config}"
 
-    def do(self) -> None:
+    def do(self) -> Result:
         """See `Step`."""
         if not self.kept.exists():
             os.link(self.config, self.kept)
@@ -97,6 +207,7 @@ class SwitchDriver:
             owner=(status.st_uid, status.st_gid),
             times_ns=(status.st_atime_ns, status.st_mtime_ns),
         )
+        return None
 
     def undo(self) -> None:
         """See `Step`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 from ovl1.driver.convert import IMAGE, Conversion, open_view
 from ovl1.errors import BrokenStore
@@ -31,8 +31,8 @@ class Verification:
 
     views: int = 0
     """Layers and containers whose views were compared."""
-    diff_ids: int = 0
-    """Image layers whose tar hashes to its DiffID."""
+    proved: Dict[str, DiffId] = field(default_factory=dict)
+    """The DiffIDs, by chain id, to which the tars of image layers hash."""
     differences: List[str] = field(default_factory=list)
     """What speaks against the new store."""
     notes: List[str] = field(default_factory=list)
@@ -41,10 +41,15 @@ class Verification:
     def __add__(self, other: Verification) -> Verification:
         return Verification(
             self.views + other.views,
-            self.diff_ids + other.diff_ids,
+            {**self.proved, **other.proved},
             self.differences + other.differences,
             self.notes + other.notes,
         )
+
+    @property
+    def diff_ids(self) -> int:
+        """How many image layers' tars hash to their DiffIDs."""
+        return len(self.proved)
 
     @property
     def passed(self) -> bool:
@@ -114,7 +119,7 @@ def _compare_tars(
 ) -> None:
     problems = _tar_problems(new, layer, expected)
     if not problems:
-        result.diff_ids += 1
+        result.proved[layer.of] = expected
     elif problems == _tar_problems(old, layer, expected):
         result.notes += [
             f"layer {layer.of}: {problem.brief} (already so in the old store)"

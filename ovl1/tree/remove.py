@@ -7,6 +7,8 @@ another one, is not ours to delete.
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 from ovl1.closing import Closing
@@ -51,6 +53,15 @@ def remove_tree(parent: Directory, name: bytes, *, workers: Optional[int] = None
         # Who gives a part of a directory away cannot remove the directory itself.
         removed += remove_tree(parent, name, workers=1)
     return removed
+
+
+def remove_path(path: Path) -> int:
+    """`remove_tree` at a path that we (not an image) chose; without its parent it is gone."""
+    try:
+        with Directory.open(path.parent) as parent:
+            return remove_tree(parent, os.fsencode(path.name))
+    except FileNotFoundError:
+        return 0
 
 
 class _Step(NamedTuple):

@@ -13,9 +13,11 @@ import pytest
 
 from tests.docker import trees, truth
 from tests.docker.conftest import NastyStore, start_all
-from tests.docker.daemon import Daemon, DockerError
+from tests.docker.daemon import Daemon, DaemonError, DockerError
 from tests.docker.nasty_layers import REFUSED_BY_OVERLAY2
 from tests.docker.ovl1 import REFUSED, migrate, ovl1
+from tests.support.child import command, in_child
+from tests.support.moments import AFTER, KILLED, Point, killed
 
 pytestmark = [
     pytest.mark.needs("root", "dockerd", "docker", "loop", "mkfs.ext4", "busybox"),
@@ -125,6 +127,19 @@ def test_nothing_is_touched_while_a_daemon_runs(store: NastyStore) -> None:
         ovl1(store.data_root, "migrate", "plan")
         ovl1(store.data_root, "migrate", "run", expect=REFUSED)
         assert_none(trees.changed(before, without_daemons_own(store.data_root)))
+
+
+@pytest.mark.parametrize("step", ["MakeLayers.do", "SwitchDriver.do"])
+def test_no_daemon_starts_on_half_a_store(store: NastyStore, step: str) -> None:
+    stopped = killed(Point(step, 0, AFTER), command(store.data_root, "migrate", "run"))
+    assert in_child(stopped).code == KILLED
+    for driver in ("overlay", "overlay2", None):
+        with pytest.raises(DaemonError, match="not a directory"):
+            store.daemon(driver).start()
+    assert [path.name for path in store.data_root.glob("vfs*")] == []
+    ovl1(store.data_root, "migrate", "resume")
+    with store.daemon("overlay2") as daemon:
+        assert_same(store, daemon)
 
 
 def without_daemons_own(data_root: Path) -> dict[bytes, tuple[object, ...]]:

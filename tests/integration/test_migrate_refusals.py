@@ -224,7 +224,7 @@ def test_told_but_not_refused(
     ended = place.migrate("run", "--json")
     assert ended.code == DONE, ended
     values = json.loads(ended.out)
-    assert names(place) in " ".join([*values["left"], *values["verification"]["notes"]])
+    assert names(place) in " ".join([*values["left"], *values["proof"]["notes"]])
     assert place.migrate("rollback").code == DONE
     assert differences(before, manifest(place.root)) == []
 

@@ -10,11 +10,12 @@ import signal
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
-from ovl1.linux import durable
+from ovl1.linux import durable, libc
 from ovl1.linux.beneath import Directory
-from ovl1.migrate import engine
+from ovl1.migrate.beside import MakeLayers
 from ovl1.migrate.journal import Journal
-from ovl1.migrate.steps import Move, SwitchDriver
+from ovl1.migrate.steps import Bar, Move, Swap, SwitchDriver, Unbar
+from ovl1.tree import remove
 
 KILLED = 99
 BEFORE, AFTER = "before", "after"
@@ -34,8 +35,15 @@ OWNERS: Dict[str, Tuple[Any, str]] = {
     "sync_file_system": (durable, "sync_file_system"),
     "append_line": (durable, "append_line"),
     "write_file": (durable, "write_file"),
-    "make_store": (engine, "make_store"),
-    "remove_tree": (engine, "remove_tree"),
+    "Bar.do": (Bar, "do"),
+    "Bar.undo": (Bar, "undo"),
+    "Swap.do": (Swap, "do"),
+    "Swap.undo": (Swap, "undo"),
+    "Unbar.do": (Unbar, "do"),
+    "Unbar.undo": (Unbar, "undo"),
+    "libc.exchange": (libc, "exchange"),
+    "MakeLayers.do": (MakeLayers, "do"),
+    "remove_tree": (remove, "remove_tree"),
     "Path.rmdir": (Path, "rmdir"),
 }
 

@@ -1,0 +1,60 @@
+"""The certificate of a migration: what was proved of the new store, when, by which version.
+
+Whoever deletes the old store demands it, whole and unchanged. JSON, schema 1: keys are only ever
+added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+from ovl1 import __version__
+from ovl1.driver.convert import Conversion
+from ovl1.linux import durable
+from ovl1.migrate.verify import Verification
+
+SCHEMA = 1
+
+
+def write(
+    path: Path, data_root: Path, layers: Sequence[Conversion], found: Verification
+) -> Dict[str, Any]:
+    """Write the certificate; durable, replaces an older one.
+
+    Returns:
+        What the journal keeps of it.
+    """
+    values = {
+        "schema": SCHEMA,
+        "ovl1": __version__,
+        "kernel": platform.release(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "data_root": str(data_root),
+        "passed": found.passed,
+        "views": found.views,
+        "layers": [{"id": c.layer_id, "kind": c.kind, "of": c.of} for c in layers],
+        "diff_ids": found.proved,
+        "notes": found.notes,
+        "differences": found.differences,
+    }
+    data = json.dumps(values, indent=1, sort_keys=True).encode() + b"\n"
+    durable.write_file(path, data, mode=0o644)
+    return {
+        "certificate": hashlib.sha256(data).hexdigest(),
+        "views": found.views,
+        "diff_ids": found.diff_ids,
+        "notes": found.notes,
+    }
+
+
+def holds(path: Path, digest: str) -> bool:
+    """Whether the file at `path` is the certificate of which the journal keeps `digest`."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except FileNotFoundError:
+        return False

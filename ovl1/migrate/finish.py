@@ -1,0 +1,132 @@
+"""After a migration: proving it once more, deleting the old store, and telling how it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Tuple
+
+from ovl1.driver.convert import Conversion
+from ovl1.errors import Refused
+from ovl1.linux import locks
+from ovl1.migrate import certificate, home
+from ovl1.migrate import journal as events
+from ovl1.migrate.area import Area
+from ovl1.migrate.journal import Journal
+from ovl1.migrate.plan import Plan
+from ovl1.migrate.source import Source
+from ovl1.migrate.verify import Verification, verify_stores
+from ovl1.model import Progress, no_progress
+from ovl1.store.discovery import discover
+from ovl1.store.store import Store
+from ovl1.tree.remove import remove_path
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a migration stands."""
+
+    state: str
+    """An event of `ovl1.migrate.journal`; empty if there is no migration."""
+    words: str
+    resolution: str
+    """What can be done now."""
+    done: int
+    """Steps."""
+    steps: int
+
+
+def verify(data_root: Path, progress: Progress = no_progress) -> Verification:
+    """Prove the store that is in place against the old one, which must not be purged yet.
+
+    Leaves a certificate. The migration need not be purgeable afterwards: see `Verification.passed`.
+
+    Raises:
+        Refused: there is no finished migration here.
+    """
+    root = discover(data_root).path
+    with locks.exclusive(root):
+        journal = _finished(root)
+        area, plan = Area(root), Plan.recorded(root, journal.plan)
+        source = Source(area, plan.layers)
+        found = verify_stores(
+            source.store,
+            Store.of(area.target),
+            source.conversions,
+            keep_directory_times=plan.keep_directory_times,
+            progress=progress,
+        )
+        if found.passed:
+            _certify(journal, area, source.conversions, found)
+        return found
+
+
+def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_progress) -> int:
+    """Delete the old store; from then on there is no way back. Idempotent.
+
+    Args:
+        unverified: also when nothing has proved the new store.
+
+    Returns:
+        How many names were deleted.
+
+    Raises:
+        Refused: the migration is not finished, or not verified.
+    """
+    root = discover(data_root).path
+    with locks.exclusive(root):
+        journal = home.opened(root)
+        area = Area(root)
+        if journal.state == events.EMPTY:
+            home.end(area, {})
+            return 0
+        if journal.state != events.PURGING:
+            _finished(root)
+            if not unverified:
+                _refuse_unverified(journal, area)
+            journal.add(events.PURGING)
+        progress("deleting the old store", 0, 2)
+        removed = remove_path(area.old.image)
+        progress("deleting the old store", 1, 2)
+        removed += remove_path(area.old.home) + home.clear(area)
+        home.end(area, {})
+        progress("deleting the old store", 2, 2)
+        return removed
+
+
+def status(data_root: Path) -> Status:
+    """How the migration of `data_root` stands; changes nothing."""
+    journal = Journal.read(Area(discover(data_root).path).journal)
+    if journal is None:
+        return Status("", "No migration is in progress.", "", 0, 0)
+    return Status(
+        journal.state,
+        journal.words,
+        journal.resolution,
+        len(journal.done()),
+        int(journal.plan.get("steps", 0)),
+    )
+
+
+def _finished(root: Path) -> Journal:
+    journal = home.opened(root)
+    if not journal.is_switched:
+        raise Refused(f"the migration was {journal.words}", resolution=journal.resolution)
+    return journal
+
+
+def _certify(
+    journal: Journal, area: Area, layers: Tuple[Conversion, ...], found: Verification
+) -> None:
+    values = certificate.write(area.certificate, area.data_root, layers, found)
+    journal.add(events.VERIFIED, certificate=values["certificate"])
+
+
+def _refuse_unverified(journal: Journal, area: Area) -> None:
+    if not journal.certificate:
+        brief = "the new store has not been verified, so the old one is not deleted"
+    elif not certificate.holds(area.certificate, journal.certificate):
+        brief = f"{area.certificate} is missing or was changed, so the old store is not deleted"
+    else:
+        return
+    raise Refused(brief, resolution="Run `ovl1 migrate verify` first.")

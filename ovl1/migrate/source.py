@@ -1,0 +1,44 @@
+"""The old store, out of its place, as the steps of a migration read it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Sequence, Tuple
+
+from ovl1.driver.convert import Conversion, conversions
+from ovl1.errors import HalfDone
+from ovl1.migrate.area import Area
+from ovl1.model import LayerId
+from ovl1.store.store import Store
+
+
+class Source:
+    """Reads the store when a step first asks for it: not before it has been moved aside.
+
+    Args:
+        layers: what the plan says is in it.
+    """
+
+    def __init__(self, area: Area, layers: Sequence[LayerId]) -> None:
+        self.area = area
+        self._layers = tuple(layers)
+
+    @cached_property
+    def store(self) -> Store:
+        """The old store."""
+        return Store.of(self.area.old)
+
+    @cached_property
+    def conversions(self) -> Tuple[Conversion, ...]:
+        """What each layer becomes, in the order of the plan.
+
+        Raises:
+            HalfDone: the store is no longer the one that was planned for.
+        """
+        found = tuple(conversions(self.store))
+        if tuple(conversion.layer_id for conversion in found) != self._layers:
+            raise HalfDone(
+                "the store has changed since its migration was planned",
+                resolution="Run `ovl1 migrate rollback`, then begin again.",
+            )
+        return found
