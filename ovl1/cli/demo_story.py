@@ -19,7 +19,7 @@ from ovl1.cli.inodes import show
 from ovl1.driver import overlay1, overlay2
 from ovl1.driver.base import Driver
 from ovl1.driver.opening import open_driver
-from ovl1.errors import CheckFailed, NotPossibleHere
+from ovl1.errors import CheckFailed, HalfDone, NotPossibleHere
 from ovl1.images.build import build_image, create_container
 from ovl1.images.verify import layers_of, verify_layer
 from ovl1.inodes.attribute import report
@@ -219,7 +219,13 @@ class Story:
             "put into place by renames.",
             "ovl1 migrate run",
         )
-        outcome = engine.run(self._root, progress=self._progress)
+        try:
+            outcome = engine.run(self._root, progress=self._progress)
+        except HalfDone as err:
+            # Nobody needs to go on with it: the file system goes with the demo.
+            if isinstance(err.__cause__, KeyboardInterrupt):
+                raise err.__cause__ from None
+            raise
         self.say(f"   {outcome.built.linked} entries linked, {outcome.built.copied} copied.")
         self._tell_step(
             "Prove it once more, in place. Up to here `ovl1 migrate rollback` leads back.",

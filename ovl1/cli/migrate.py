@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Dict, List, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import click
 
@@ -11,7 +12,7 @@ from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.driver.cost import Cost, cost_of
 from ovl1.errors import CheckFailed
-from ovl1.migrate import back, beside, engine, finish
+from ovl1.migrate import back, engine, finish, modes
 from ovl1.migrate.engine import Outcome, Prepared
 from ovl1.migrate.verify import Verification
 from ovl1.store.layout import OVERLAY
@@ -34,6 +35,14 @@ If it was stopped, by Ctrl-C, a kill or a power cut (Docker will not start until
   ovl1 migrate rollback       take it back
 """
 
+_TO = click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Make a new data-root there, on whatever file system; this one is only read. "
+    "Volumes and all else that is no driver's is copied, too.",
+)
+
 _KEEP_TIMES = click.option(
     "--directory-times",
     type=click.Choice(["keep", "image"]),
@@ -55,17 +64,21 @@ def command() -> None:
 
 
 @command.command(epilog=examples("ovl1 migrate plan", "ovl1 -v migrate plan"))
+@_TO
 @_KEEP_TIMES
 @json_option
 @click.pass_obj
-def plan(context: Context, *, directory_times: str) -> None:
+def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
     """Show what a migration would do and what it takes; changes nothing."""
-    prepared = engine.prepare(context.data_root, keep_directory_times=directory_times == "keep")
+    prepared = engine.prepare(
+        context.data_root, to=to, keep_directory_times=directory_times == "keep"
+    )
     with phases(context) as progress:
         cost = cost_of(
             prepared.store,
             prepared.layers,
             keep_directory_times=prepared.plan.keep_directory_times,
+            copies=to is not None,
             progress=progress,
         )
     if context.as_json:
@@ -78,18 +91,23 @@ def plan(context: Context, *, directory_times: str) -> None:
             "made up when it unpacked; --directory-times=image leaves them out."
         )
     if context.verbosity > 0:
-        for number, step in enumerate(beside.steps(prepared.plan), 1):
+        for number, step in enumerate(modes.steps_of(prepared.plan), 1):
             click.echo(f"{number:4}. {output.escaped(step.what)}")
 
 
 @command.command(
-    epilog=examples("ovl1 migrate run", "ovl1 --data-root /mnt/old/var/lib/docker migrate run")
+    epilog=examples(
+        "ovl1 migrate run",
+        "ovl1 --data-root /mnt/old/var/lib/docker migrate run",
+        "ovl1 migrate run --to /srv/docker",
+    )
 )
+@_TO
 @_KEEP_TIMES
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
 @json_option
 @click.pass_obj
-def run(context: Context, *, directory_times: str, no_verify: bool) -> None:
+def run(context: Context, *, to: Optional[Path], directory_times: str, no_verify: bool) -> None:
     """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
     If something fails, the data-root is taken back to what it was. Ctrl-C stops; then `resume` goes
@@ -98,6 +116,7 @@ def run(context: Context, *, directory_times: str, no_verify: bool) -> None:
     with phases(context) as progress:
         outcome = engine.run(
             context.data_root,
+            to=to,
             keep_directory_times=directory_times == "keep",
             verify=not no_verify,
             progress=progress,
@@ -224,7 +243,7 @@ def _plan_values(prepared: Prepared, cost: Cost) -> Dict[str, Any]:
         ],
         "containers": list(made.containers),
         "left": list(made.left),
-        "steps": [step.what for step in beside.steps(made)],
+        "steps": [step.what for step in modes.steps_of(made)],
         "inodes": {
             "needed_now": cost.new_inodes,
             "after_purge": cost.final_inodes,

@@ -48,9 +48,13 @@ def cost_of(
     layers: Sequence[Conversion],
     *,
     keep_directory_times: bool = True,
+    copies: bool = False,
     progress: Progress = no_progress,
 ) -> Cost:
     """Count what converting `layers` makes; see `ovl1.driver.convert.conversions`.
+
+    Args:
+        copies: the new store shares nothing with the old one.
 
     Raises:
         BrokenStore, LayerError: a layer cannot be converted; says why.
@@ -63,7 +67,7 @@ def cost_of(
         if conversion.kind == IMAGE:
             events = _watched(events, cost)
         with naming(conversion):
-            cost.built += count(events, linked, own_copy=conversion.own_copy)
+            cost.built += count(events, linked, own_copy=copies or conversion.own_copy)
         cost.driver += driver_inodes(
             has_lowers=bool(conversion.lowers), has_children=conversion.has_children
         )

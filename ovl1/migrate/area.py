@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from ovl1.model import ContainerId
 from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
@@ -29,9 +30,11 @@ OLD_DRIVER = OVERLAY + ".ovl1-old"
 
 @dataclass(frozen=True)
 class Area:
-    """The paths of a migration in `data_root`, which holds no symbolic link."""
+    """The paths of a migration in `data_root`; no path here holds a symbolic link."""
 
     data_root: Path
+    source_root: Optional[Path] = None
+    """Where the old store lies and stays, if not in `data_root`."""
 
     @property
     def home(self) -> Path:
@@ -60,7 +63,7 @@ class Area:
     @property
     def source(self) -> Layout:
         """The store to be converted, as Docker left it."""
-        return Layout(self.data_root, OVERLAY)
+        return Layout(self.source_root or self.data_root, OVERLAY)
 
     @property
     def staged(self) -> Layout:
@@ -76,6 +79,11 @@ class Area:
     def target(self) -> Layout:
         """The new store in place."""
         return Layout(self.data_root, OVERLAY2)
+
+    @property
+    def origin(self) -> Layout:
+        """Where the old store is while the new one is made."""
+        return self.source if self.source_root else self.old
 
     @property
     def old(self) -> Layout:

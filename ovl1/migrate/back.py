@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ovl1.errors import HalfDone, Refused, listed
 from ovl1.linux import locks
-from ovl1.migrate import beside, home
+from ovl1.migrate import home, modes
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
@@ -68,7 +68,7 @@ def take_back(root: Path, journal: Journal, progress: Progress) -> None:
 def _undo(root: Path, journal: Journal, progress: Progress) -> None:
     if journal.records and not journal.is_being_undone:
         journal.add(events.UNDOING)
-    steps = beside.steps(Plan.recorded(root, journal.plan), progress)
+    steps = modes.steps_of(Plan.recorded(root, journal.plan), progress)
     for number in journal.to_undo():
         steps[number].undo()
         # A step must not be undone again when others have used its names, or deleted what it made.
@@ -82,7 +82,7 @@ def _refuse_later_changes(plan: Plan) -> None:
     area = plan.area
     if not area.target.home.is_dir():
         return
-    gone = [key for key in plan.containers if not area.source.container_config(key).exists()]
+    gone = [key for key in plan.containers if not area.target.container_config(key).exists()]
     if gone:
         raise Refused(
             f"Docker has removed {len(gone)} container(s) since the migration",

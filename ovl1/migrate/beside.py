@@ -6,39 +6,25 @@ Docker is kept away from the first step to the last: see `ovl1.store.barrier`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import List
 
-from ovl1.driver import overlay2
-from ovl1.layer.build import Built, build
-from ovl1.layer.delta import delta
-from ovl1.linux import durable
-from ovl1.linux.beneath import Directory
-from ovl1.linux.workers import in_parallel
-from ovl1.migrate import make, preflight
-from ovl1.migrate.area import Area
+from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove import Prove
 from ovl1.migrate.source import Source
-from ovl1.migrate.steps import Bar, Move, NobodyElse, Result, Step, Swap, SwitchDriver, Unbar
-from ovl1.model import Progress, no_progress
+from ovl1.migrate.steps import Bar, Move, NobodyElse, Step, Swap, SwitchDriver, Unbar
+from ovl1.model import Progress
 from ovl1.store.layout import OVERLAY, OVERLAY2
-from ovl1.tree.remove import remove_path
-from ovl1.tree.view import StackView
-
-_AT_ONCE = 64
-"""Layers of a step: what an interruption costs at most, against a sync of the file system each."""
 
 
-def steps(plan: Plan, progress: Progress = no_progress) -> List[Step]:
-    """What `plan` does, in order; the long ones tell `progress`.
+def steps(plan: Plan, progress: Progress) -> List[Step]:
+    """What `plan` does, in order.
 
     The containers' configurations come before the new store: a daemon that finds a store must
     find everything.
     """
     area = plan.area
     source = Source(area, plan.layers)
-    batches = range(0, len(plan.layers), _AT_ONCE)
     return [
         *(Move(area.data_root / name, area.aside.data_root / name) for name in plan.aside),
         Bar(area.target.home),
@@ -47,7 +33,7 @@ def steps(plan: Plan, progress: Progress = no_progress) -> List[Step]:
         NobodyElse(area.data_root),
         Move(area.source.image, area.old.image),
         MakeHome(area, progress),
-        *(MakeLayers(source, first, plan, progress) for first in batches),
+        *layer_steps(source, plan, progress),
         CopyMetadata(area),
         *([Prove(source, plan, progress)] if plan.verify else []),
         Move(area.staged.image, area.target.image),
@@ -60,95 +46,3 @@ def steps(plan: Plan, progress: Progress = no_progress) -> List[Step]:
         Swap(area.staged.home, area.target.home),
         Unbar(area.source.home),
     ]
-
-
-@dataclass(frozen=True)
-class MakeHome:
-    """The empty home of the new store, out of Docker's sight."""
-
-    area: Area
-    progress: Progress
-
-    @property
-    def what(self) -> str:
-        """See `Step`."""
-        return f"make {self.area.staged.home}"
-
-    def do(self) -> Result:
-        """See `Step`."""
-        staged = self.area.staged
-        remove_path(staged.data_root)
-        staged.data_root.mkdir(0o700)
-        preflight.check_abilities(staged.data_root)
-        status = self.area.old.home.stat()
-        owner = status.st_uid, status.st_gid
-        overlay2.create_home(staged, mode=status.st_mode & 0o7777, owner=owner)
-        durable.sync_file_system(staged.data_root)
-        return None
-
-    def undo(self) -> None:
-        """See `Step`; takes all layers with it."""
-        self.progress("deleting the new layers", 0, 1)
-        remove_path(self.area.staged.data_root)
-        self.progress("deleting the new layers", 1, 1)
-
-
-@dataclass(frozen=True)
-class MakeLayers:
-    """Some of the new layers."""
-
-    source: Source
-    first: int
-    plan: Plan
-    progress: Progress
-
-    @property
-    def what(self) -> str:
-        """See `Step`."""
-        last = min(self.first + _AT_ONCE, len(self.plan.layers))
-        return f"make layers {self.first + 1} to {last} in {self.plan.area.staged.home}"
-
-    def do(self) -> Result:
-        """See `Step`."""
-        staged = self.plan.area.staged
-        layers = self.source.conversions[self.first : self.first + _AT_ONCE]
-        for conversion in layers:
-            remove_path(staged.layer(conversion.layer_id))
-            remove_path(staged.links / overlay2.short_name(conversion.layer_id))
-        built = Built()
-        maker = make.Maker(self.source.store, staged, self.plan.keep_directory_times)
-        # A layer is made from the old store alone, so the order does not matter.
-        for number, made in enumerate(in_parallel(maker.make, layers), self.first + 1):
-            built += made
-            self.progress("making layers", number, len(self.plan.layers))
-        durable.sync_file_system(staged.home)
-        return {"built": asdict(built)}
-
-    def undo(self) -> None:
-        """See `Step`; the layers go with their home."""
-
-
-@dataclass(frozen=True)
-class CopyMetadata:
-    """The records of layers and images; hardlinks would not do, Docker writes some in place."""
-
-    area: Area
-
-    @property
-    def what(self) -> str:
-        """See `Step`."""
-        return f"copy {self.area.old.image} to {self.area.staged.image}"
-
-    def do(self) -> Result:
-        """See `Step`."""
-        target = self.area.staged.image
-        remove_path(target.parent)
-        target.mkdir(parents=True)
-        view = StackView([Directory.open(self.area.old.image)])
-        with view, Directory.open(target) as here:
-            build(delta(view, None, None), here, own_copy=True)
-        durable.sync_file_system(target)
-        return None
-
-    def undo(self) -> None:
-        """See `Step`; goes with the home of the new store."""

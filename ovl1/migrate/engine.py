@@ -8,15 +8,17 @@ the data-root and by the journal; Docker is kept away from the first step to the
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from ovl1.driver.convert import Conversion, conversions
 from ovl1.errors import HalfDone, Refused
 from ovl1.layer.build import Built
-from ovl1.linux import locks
-from ovl1.migrate import back, beside, home, preflight
+from ovl1.linux import durable, locks
+from ovl1.migrate import back, home, modes, preflight
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
@@ -54,29 +56,49 @@ class Outcome:
     proof: Optional[Proof]
 
 
-def prepare(data_root: Path, *, keep_directory_times: bool = True, verify: bool = True) -> Prepared:
+def prepare(
+    data_root: Path,
+    *,
+    to: Optional[Path] = None,
+    keep_directory_times: bool = True,
+    verify: bool = True,
+) -> Prepared:
     """Read the store and decide what to do; changes nothing.
+
+    Args:
+        to: the data-root to make, which must be empty, or missing; None to convert it in its place.
 
     Raises:
         Refused: something forbids a migration; says what, and what to do.
     """
     root = discover(data_root).path
-    preflight.refuse_if_in_progress(root, Area(root).journal)
+    target = to.resolve() if to else None
+    if target is not None:
+        preflight.check_target(root, target)
+    preflight.refuse_if_in_progress(target or root, Area(target or root).journal)
+    if target is not None:
+        preflight.check_empty(target)
     store = Store.open(root, OVERLAY)
     preflight.check_store(store)
     layers = tuple(conversions(store))
-    plan = make_plan(store, layers, keep_directory_times=keep_directory_times, verify=verify)
+    plan = make_plan(
+        store, layers, target=target, keep_directory_times=keep_directory_times, verify=verify
+    )
     return Prepared(store, layers, plan)
 
 
 def run(
     data_root: Path,
     *,
+    to: Optional[Path] = None,
     keep_directory_times: bool = True,
     verify: bool = True,
     progress: Progress = no_progress,
 ) -> Outcome:
     """Migrate the store; durable when it returns.
+
+    Args:
+        to: as for `prepare`; it is made if it is missing. Then `data_root` is only read.
 
     Raises:
         Refused, NotPossibleHere, CheckFailed: nothing was changed, or it was taken back.
@@ -85,12 +107,12 @@ def run(
     root = discover(data_root).path
     with locks.exclusive(root):
         refuse_if_used(root)
-        store, layers, plan = prepare(
-            root, keep_directory_times=keep_directory_times, verify=verify
-        )
-        preflight.check_plan(store, layers, plan)
-        journal = home.begin(plan, len(beside.steps(plan)))
-        return _carry_out(plan, journal, progress)
+        prepared = prepare(root, to=to, keep_directory_times=keep_directory_times, verify=verify)
+        plan = prepared.plan
+        with _target(plan):
+            preflight.check_plan(*prepared)
+            journal = home.begin(plan, len(modes.steps_of(plan)))
+            return _carry_out(plan, journal, progress)
 
 
 def resume(data_root: Path, *, progress: Progress = no_progress) -> Outcome:
@@ -106,14 +128,43 @@ def resume(data_root: Path, *, progress: Progress = no_progress) -> Outcome:
         journal = home.opened(root)
         if not journal.is_under_way:
             raise Refused(f"the migration was {journal.words}", resolution=journal.resolution)
-        return _carry_out(Plan.recorded(root, journal.plan), journal, progress)
+        plan = Plan.recorded(root, journal.plan)
+        with _source(plan):
+            return _carry_out(plan, journal, progress)
+
+
+@contextlib.contextmanager
+def _target(plan: Plan) -> Iterator[None]:
+    """Hold a data-root that is made anew; it has the owner and the mode of the old one."""
+    if plan.source_root is None:
+        yield
+        return
+    if not plan.data_root.is_dir():
+        status = plan.source_root.stat()
+        plan.data_root.mkdir(0o700)
+        os.chown(plan.data_root, status.st_uid, status.st_gid)
+        plan.data_root.chmod(status.st_mode & 0o7777)
+        durable.sync_directory(plan.data_root.parent)
+    with locks.exclusive(plan.data_root):
+        yield
+
+
+@contextlib.contextmanager
+def _source(plan: Plan) -> Iterator[None]:
+    """Hold the old store, if it lies elsewhere."""
+    if plan.source_root is None:
+        yield
+        return
+    with locks.exclusive(plan.source_root):
+        refuse_if_used(plan.source_root)
+        yield
 
 
 def _carry_out(plan: Plan, journal: Journal, progress: Progress) -> Outcome:
     try:
         home.furnish(plan)
         done = journal.done()
-        for number, step in enumerate(beside.steps(plan, progress)):
+        for number, step in enumerate(modes.steps_of(plan, progress)):
             if number not in done:
                 journal.add(events.BEGUN, step=number, what=step.what)
                 journal.add(events.DONE, step=number, result=step.do())

@@ -47,7 +47,8 @@ def verify(data_root: Path, progress: Progress = no_progress) -> Verification:
     root = discover(data_root).path
     with locks.exclusive(root):
         journal = _finished(root)
-        area, plan = Area(root), Plan.recorded(root, journal.plan)
+        plan = Plan.recorded(root, journal.plan)
+        area = plan.area
         source = Source(area, plan.layers)
         found = verify_stores(
             source.store,

@@ -103,8 +103,10 @@ def end(area: Area, times: Times) -> None:
 def _times(plan: Plan) -> Times:
     """Times of the directories whose entries a migration changes, to be given back by rollback."""
     area = plan.area
-    paths = [area.data_root, area.source.image.parent]
-    paths += [area.source.container(container) for container in plan.containers]
+    paths = [area.data_root]
+    if plan.source_root is None:
+        paths += [area.source.image.parent]
+        paths += [area.source.container(container) for container in plan.containers]
     return {
         str(path.relative_to(area.data_root)): [path.stat().st_atime_ns, path.stat().st_mtime_ns]
         for path in paths

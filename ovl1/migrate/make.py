@@ -23,7 +23,9 @@ class Maker:
 
     store: Store
     target: Layout
-    keep_directory_times: bool
+    keep_directory_times: bool = True
+    copies: bool = False
+    """Never link to the old store's inodes: it is elsewhere."""
 
     def make(self, conversion: Conversion) -> Built:
         """Make one layer.
@@ -45,7 +47,7 @@ class Maker:
             return build(
                 content(self.store, conversion, keep_directory_times=self.keep_directory_times),
                 diff,
-                own_copy=conversion.own_copy,
+                own_copy=self.copies or conversion.own_copy,
             )
 
 

@@ -7,20 +7,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ovl1.driver.convert import Conversion
 from ovl1.migrate.area import Area
 from ovl1.model import ContainerId, LayerId
+from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
 from ovl1.store.store import Store
 
-SIDE_BY_SIDE = "side by side"
+SIDE_BY_SIDE, ELSEWHERE = "side by side", "elsewhere"
 
 EMPTY_HOME = {LINKS, "backingFsBlockDev"}
 """What Docker makes in a new ``overlay2/``; the device node is for quotas."""
+
+_NOT_COPIED = {*DRIVERS, "image", "tmp", "runtimes", "lost+found"}
+"""Other stores are not taken along; what Docker makes anew at each start need not be."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,15 @@ class Plan:
     left: Tuple[str, ...] = ()
     """What is not converted, in words; for people only."""
     mode: str = SIDE_BY_SIDE
+    source_root: Optional[Path] = None
+    """Where the old store lies, if not in `data_root`."""
+    rest: Tuple[str, ...] = ()
+    """What else of `source_root` is copied, by name."""
 
     @property
     def area(self) -> Area:
         """Where the migration keeps its things."""
-        return Area(self.data_root)
+        return Area(self.data_root, self.source_root)
 
     def record(self) -> Dict[str, Any]:
         """What the journal must keep to finish or undo it."""
@@ -55,6 +63,8 @@ class Plan:
             "keep_directory_times": self.keep_directory_times,
             "verify": self.verify,
             "aside": list(self.aside),
+            "source_root": str(self.source_root) if self.source_root else None,
+            "rest": list(self.rest),
         }
 
     @classmethod
@@ -72,6 +82,8 @@ class Plan:
             keep_directory_times=bool(record.get("keep_directory_times", True)),
             verify=bool(record.get("verify", True)),
             aside=tuple(record.get("aside", ())),
+            source_root=Path(record["source_root"]) if record.get("source_root") else None,
+            rest=tuple(record.get("rest", ())),
         )
 
 
@@ -79,10 +91,15 @@ def make_plan(
     store: Store,
     conversions: Sequence[Conversion],
     *,
+    target: Optional[Path] = None,
     keep_directory_times: bool = True,
     verify: bool = True,
 ) -> Plan:
-    """Decide how to convert `store`, of which `conversions` are the layers."""
+    """Decide how to convert `store`, of which `conversions` are the layers.
+
+    Args:
+        target: the data-root to make; None to convert the store where it is.
+    """
     layers = tuple(conversion.layer_id for conversion in conversions)
     converted = set(layers)
     left = [
@@ -94,14 +111,19 @@ def make_plan(
         f"container {container.name or key[:12]}: belongs to driver {container.driver or 'aufs'}"
         for key, container in store.foreign_containers.items()
     ]
-    return Plan(
+    plan = Plan(
         data_root=store.layout.data_root,
         layers=layers,
         containers=tuple(sorted(store.containers)),
         keep_directory_times=keep_directory_times,
         verify=verify,
         left=tuple(left),
-        aside=_in_the_way(Area(store.layout.data_root).target),
+    )
+    if target is None:
+        return replace(plan, aside=_in_the_way(plan.area.target))
+    rest = sorted(name for name in os.listdir(plan.data_root) if name not in _NOT_COPIED)
+    return replace(
+        plan, mode=ELSEWHERE, data_root=target, source_root=plan.data_root, rest=tuple(rest)
     )
 
 

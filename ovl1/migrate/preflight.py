@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Sequence
 
 from ovl1.driver.convert import Conversion
-from ovl1.driver.cost import cost_of
 from ovl1.driver.overlay2 import MAX_LOWERS
 from ovl1.errors import BrokenStore, NotPossibleHere, Refused, listed
 from ovl1.linux.probe import probe
+from ovl1.migrate import room
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import Plan
 from ovl1.store.store import Store
 
-_SPARE_INODES = 100
-_SPARE_BYTES = 16 << 20
 _NEEDED = ("hardlinks", "trusted_xattr", "mknod")
 
 
@@ -54,6 +52,35 @@ def check_store(store: Store) -> None:
         )
 
 
+def check_target(source: Path, target: Path) -> None:
+    """A data-root that is to be made must be a place for one, apart from the old one.
+
+    Raises:
+        Refused: it is not.
+    """
+    if source in (target, *target.parents) or target in source.parents:
+        raise Refused(f"{target} and {source} lie in each other", resolution="Choose another one.")
+    if not target.parent.is_dir():
+        raise Refused(f"there is no directory {target.parent}", resolution="Make it first.")
+    if os.path.lexists(target) and not target.is_dir():
+        raise Refused(f"{target} is no directory", resolution="Choose another one.")
+
+
+def check_empty(target: Path) -> None:
+    """A data-root that is to be made must be empty, or missing.
+
+    Raises:
+        Refused: it is not.
+    """
+    found = sorted(set(os.listdir(target)) - {"lost+found"}) if target.is_dir() else []
+    if found:
+        raise Refused(
+            f"{target} is not empty",
+            details=listed(found),
+            resolution="Choose an empty directory, or one that does not exist yet.",
+        )
+
+
 def check_plan(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
     """The new store must be possible, here.
 
@@ -78,7 +105,7 @@ def check_plan(store: Store, conversions: Sequence[Conversion], plan: Plan) -> N
             resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
             "runs the overlay driver (docker export | docker import).",
         )
-    _check_room(store, conversions, plan)
+    room.check(store, conversions, plan)
 
 
 def check_abilities(scratch: Path) -> None:
@@ -98,29 +125,4 @@ def check_abilities(scratch: Path) -> None:
             "this file system or this user lacks what overlay2 layers need",
             details=listed(missing),
             resolution="Run as root, on a file system such as ext4 or xfs.",
-        )
-
-
-def _check_room(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
-    system = os.statvfs(plan.data_root)
-    used = system.f_files - system.f_ffree
-    free_bytes = system.f_bavail * system.f_frsize
-    used_bytes = (system.f_blocks - system.f_bfree) * system.f_frsize
-    # No layer can need more than what all of them have now: then there is nothing to count.
-    if (not system.f_files or system.f_ffree > used) and free_bytes > used_bytes:
-        return
-    cost = cost_of(store, conversions, keep_directory_times=plan.keep_directory_times)
-    need = cost.new_inodes + _SPARE_INODES + sum(1 for _ in plan.area.source.image.rglob("*"))
-    if system.f_files and need > system.f_ffree:
-        raise NotPossibleHere(
-            f"{need} free inodes are needed, {system.f_ffree} are left",
-            resolution="Remove images or containers that are no longer needed; `ovl1 inodes "
-            "report` shows which have the most.",
-        )
-    # A directory takes at least a block.
-    bytes_needed = cost.built.copied_bytes + cost.new_inodes * system.f_frsize + _SPARE_BYTES
-    if bytes_needed > free_bytes:
-        raise NotPossibleHere(
-            f"{bytes_needed} free bytes are needed, {free_bytes} are left",
-            resolution="Free some space on the file system.",
         )

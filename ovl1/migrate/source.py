@@ -1,4 +1,4 @@
-"""The old store, out of its place, as the steps of a migration read it."""
+"""The old store as the steps of a migration read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ovl1.store.store import Store
 
 
 class Source:
-    """Reads the store when a step first asks for it: not before it has been moved aside.
+    """Reads the store when a step first asks for it: not before it is where it stays.
 
     Args:
         layers: what the plan says is in it.
@@ -26,7 +26,7 @@ class Source:
     @cached_property
     def store(self) -> Store:
         """The old store."""
-        return Store.of(self.area.old)
+        return Store.of(self.area.origin)
 
     @cached_property
     def conversions(self) -> Tuple[Conversion, ...]:

@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from ovl1.linux import durable, libc
 from ovl1.linux.beneath import Directory
-from ovl1.migrate.beside import MakeLayers
 from ovl1.migrate.journal import Journal
+from ovl1.migrate.making import MakeLayers
 from ovl1.migrate.steps import Bar, Move, Swap, SwitchDriver, Unbar
 from ovl1.tree import remove
 
