@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional
 
 import click
 
-from ovl1.cli import output
+from ovl1.cli import migrate_output, output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.driver.cost import Cost, cost_of
+from ovl1.cli.migrate_options import changing, times_option, to_option
+from ovl1.driver.cost import cost_of
 from ovl1.errors import CheckFailed
 from ovl1.migrate import back, engine, finish, modes
-from ovl1.migrate.engine import Outcome, Prepared
-from ovl1.migrate.verify import Verification
-from ovl1.store.layout import OVERLAY
 
 _EPILOG = """\b
 The usual way, as root, with Docker stopped:
@@ -35,24 +33,6 @@ If it was stopped, by Ctrl-C, a kill or a power cut (Docker will not start until
   ovl1 migrate rollback       take it back
 """
 
-_TO = click.option(
-    "--to",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Make a new data-root there, on whatever file system; this one is only read. "
-    "Volumes and all else that is no driver's is copied, too.",
-)
-
-_KEEP_TIMES = click.option(
-    "--directory-times",
-    type=click.Choice(["keep", "image"]),
-    default="keep",
-    show_default=True,
-    help="Docker up to 17.11 gave every directory of a layer the time of its unpacking. 'keep' "
-    "keeps what the old store shows, at an inode per such directory; 'image' goes back to the "
-    "times in the image.",
-)
-
 
 @click.group(epilog=_EPILOG, short_help="Convert an overlay store to overlay2.")
 def command() -> None:
@@ -64,8 +44,8 @@ def command() -> None:
 
 
 @command.command(epilog=examples("ovl1 migrate plan", "ovl1 -v migrate plan"))
-@_TO
-@_KEEP_TIMES
+@to_option
+@times_option
 @json_option
 @click.pass_obj
 def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
@@ -82,9 +62,9 @@ def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
             progress=progress,
         )
     if context.as_json:
-        output.print_json(_plan_values(prepared, cost))
+        output.print_json(migrate_output.plan_values(prepared, cost))
         return
-    output.print_fields(_plan_fields(prepared, cost))
+    output.print_fields(migrate_output.plan_fields(prepared, cost))
     if cost.for_times and directory_times == "keep":
         output.remark(
             f"{cost.for_times} of the new directories only keep a time that Docker "
@@ -102,18 +82,18 @@ def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
         "ovl1 migrate run --to /srv/docker",
     )
 )
-@_TO
-@_KEEP_TIMES
+@to_option
+@times_option
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
 @json_option
 @click.pass_obj
 def run(context: Context, *, to: Optional[Path], directory_times: str, no_verify: bool) -> None:
     """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
-    If something fails, the data-root is taken back to what it was. Ctrl-C stops; then `resume` goes
-    on, and `rollback` takes it back.
+    If something fails, the data-root is taken back to what it was. Ctrl-C, SIGTERM and SIGHUP stop
+    (exit code 4); then `resume` goes on, and `rollback` takes it back.
     """
-    with phases(context) as progress:
+    with changing(context, to) as progress:
         outcome = engine.run(
             context.data_root,
             to=to,
@@ -121,7 +101,7 @@ def run(context: Context, *, to: Optional[Path], directory_times: str, no_verify
             verify=not no_verify,
             progress=progress,
         )
-    _print_outcome(context, outcome)
+    migrate_output.print_outcome(context, outcome)
 
 
 @command.command(epilog=examples("ovl1 migrate resume"))
@@ -129,9 +109,9 @@ def run(context: Context, *, to: Optional[Path], directory_times: str, no_verify
 @click.pass_obj
 def resume(context: Context) -> None:
     """Go on with a migration that was stopped, however that came about."""
-    with phases(context) as progress:
+    with changing(context) as progress:
         outcome = engine.resume(context.data_root, progress=progress)
-    _print_outcome(context, outcome)
+    migrate_output.print_outcome(context, outcome)
 
 
 @command.command(epilog=examples("ovl1 migrate verify"))
@@ -147,9 +127,9 @@ def verify(context: Context) -> None:
     with phases(context) as progress:
         result = finish.verify(context.data_root, progress)
     if context.as_json:
-        output.print_json(_verification_values(result))
+        output.print_json(migrate_output.verification_values(result))
     else:
-        _print_verification(result)
+        migrate_output.print_verification(result)
     if not result.passed:
         raise CheckFailed(
             f"{len(result.differences)} difference(s) between the old store and the new one",
@@ -168,7 +148,7 @@ def rollback(context: Context, *, discard_new: bool) -> None:
 
     What containers wrote under overlay2 since is given up: the old store is as it was.
     """
-    with phases(context) as progress:
+    with changing(context) as progress:
         back.rollback(context.data_root, discard_new=discard_new, progress=progress)
     _say(context, {"state": "rolled back"}, "The data-root is as it was before the migration.")
 
@@ -182,7 +162,7 @@ def purge(context: Context, *, unverified: bool) -> None:
 
     What the plan listed as not taken along is deleted with it.
     """
-    with phases(context) as progress:
+    with changing(context) as progress:
         removed = finish.purge(context.data_root, unverified=unverified, progress=progress)
     _say(context, {"removed": removed}, f"Deleted the old store, {removed} names.")
 
@@ -201,94 +181,3 @@ def _say(context: Context, values: Dict[str, Any], text: str) -> None:
         output.print_json(values)
     else:
         click.echo(text)
-
-
-def _print_outcome(context: Context, outcome: Outcome) -> None:
-    built, proof, plan = outcome.built, outcome.proof, outcome.plan
-    values: Dict[str, Any] = {
-        "data_root": str(plan.data_root),
-        "layers": len(plan.layers),
-        "containers": len(plan.containers),
-        "directories": built.directories,
-        "linked": built.linked,
-        "copied": built.copied,
-        "whiteouts": built.whiteouts,
-        "left": list(plan.left),
-        "proof": asdict(proof) if proof else None,
-    }
-    if context.as_json:
-        output.print_json(values)
-        return
-    click.echo(
-        f"Migrated {values['layers']} layers and {values['containers']} containers to overlay2: "
-        f"{built.linked} entries linked, {built.copied} copied, {built.directories} directories."
-    )
-    if proof is not None:
-        _print_proof(proof.views, proof.diff_ids, 0, proof.notes)
-    if not context.quiet:
-        output.remark(
-            "Next: if daemon.json or the service says storage-driver overlay, change it to "
-            "overlay2; start Docker. Later: `ovl1 migrate purge`. To go back: stop Docker, "
-            "`ovl1 migrate rollback`."
-        )
-
-
-def _plan_values(prepared: Prepared, cost: Cost) -> Dict[str, Any]:
-    made = prepared.plan
-    return {
-        "data_root": str(made.data_root),
-        "layers": [
-            {"id": c.layer_id, "kind": c.kind, "of": c.of, "lowers": list(c.lowers)}
-            for c in prepared.layers
-        ],
-        "containers": list(made.containers),
-        "left": list(made.left),
-        "steps": [step.what for step in modes.steps_of(made)],
-        "inodes": {
-            "needed_now": cost.new_inodes,
-            "after_purge": cost.final_inodes,
-            "for_directory_times": cost.for_times,
-        },
-        "bytes_copied": cost.built.copied_bytes,
-    }
-
-
-def _plan_fields(prepared: Prepared, cost: Cost) -> List[Tuple[str, str]]:
-    made = prepared.plan
-    kinds: Dict[str, int] = {}
-    for conversion in prepared.layers:
-        kinds[conversion.kind] = kinds.get(conversion.kind, 0) + 1
-    fields = [("data-root", str(made.data_root))]
-    fields += [(f"{kind} layers", str(number)) for kind, number in sorted(kinds.items())]
-    fields += [
-        ("containers to switch", str(len(made.containers))),
-        ("inodes needed meanwhile", str(cost.new_inodes)),
-        (f"inodes of {OVERLAY}2 in the end", str(cost.final_inodes)),
-        ("entries linked, not copied", str(cost.built.linked)),
-        ("data copied", output.human_size(cost.built.copied_bytes)),
-    ]
-    fields += [("not taken along", text) for text in made.left]
-    return fields
-
-
-def _verification_values(result: Verification) -> Dict[str, Any]:
-    return {
-        "passed": result.passed,
-        "views": result.views,
-        "diff_ids": result.diff_ids,
-        "differences": result.differences,
-        "notes": result.notes,
-    }
-
-
-def _print_verification(result: Verification) -> None:
-    _print_proof(result.views, result.diff_ids, len(result.differences), result.notes)
-
-
-def _print_proof(views: int, diff_ids: int, differences: int, notes: Sequence[str]) -> None:
-    for note in notes:
-        click.echo(f"note: {output.escaped(note)}")
-    click.echo(
-        f"Verified: {views} merged views compared, {diff_ids} layers' tars "
-        f"hashed to their DiffIDs, {differences} differences."
-    )

@@ -19,11 +19,14 @@ from ovl1.linux import libc
 
 _SIZE = 8
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def fork(function: Callable[[], None], *, close: Sequence[int] = ()) -> int:
     """Let a new child process run `function`, and then be gone without a trace.
 
-    Ctrl-C is for the caller alone. The child ends when the caller's thread does, however that ends.
+    Ctrl-C and its like are for the caller alone, also when they are sent to both: a terminal that
+    goes away does so. The child ends when the caller's thread does, however that ends.
 
     Args:
         function: what it raises is lost: see `attempt`.
@@ -34,7 +37,7 @@ def fork(function: Callable[[], None], *, close: Sequence[int] = ()) -> int:
     """
     parent = os.getpid()
     # Ctrl-C must come neither before the child ignores it nor before we know the child.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
         pid = os.fork()
         if not pid:
@@ -99,8 +102,8 @@ class _InChild(Exception):
 
 def _live(function: Callable[[], None], parent: int, close: Sequence[int], mask: Any) -> NoReturn:
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Else a caller that is killed leaves its child waiting, with its locks, for ever.
         libc.die_with_parent()

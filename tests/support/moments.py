@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 from ovl1.linux import durable, libc
 from ovl1.linux.beneath import Directory
 from ovl1.migrate.journal import Journal
+from ovl1.migrate.make import Maker
 from ovl1.migrate.making import MakeLayers
 from ovl1.migrate.steps import Bar, Move, Swap, SwitchDriver, Unbar
 from ovl1.tree import remove
@@ -43,6 +44,7 @@ OWNERS: Dict[str, Tuple[Any, str]] = {
     "Unbar.undo": (Unbar, "undo"),
     "libc.exchange": (libc, "exchange"),
     "MakeLayers.do": (MakeLayers, "do"),
+    "Maker.make": (Maker, "make"),
     "remove_tree": (remove, "remove_tree"),
     "Path.rmdir": (Path, "rmdir"),
 }
