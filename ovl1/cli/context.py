@@ -40,8 +40,10 @@ class Context:
 
         Raises:
             OvlError: as `discover`.
+            Refused: the data-root is half migrated.
         """
         found = discover(self.data_root)
+        found.refuse_if_half_migrated()
         driver = self.driver
         if driver is None:
             drivers = found.drivers or [store.driver for store in found.stores]

@@ -43,7 +43,8 @@ class Backing:
 def command(context: Context, *, no_probe: bool) -> None:
     """What the data-root holds, and what each Docker engine would do with it.
 
-    With -v also every problem found in the stores.
+    With -v also every problem found in the stores. If a migration is not finished, that is said
+    last, and the exit code is 3.
 
     \b
     Examples:
@@ -52,7 +53,7 @@ def command(context: Context, *, no_probe: bool) -> None:
     """
     root = discover(context.data_root)
     backing = _backing(root.path)
-    abilities = {} if no_probe else _abilities(root.path)
+    abilities = {} if no_probe or root.half_migrated else _abilities(root.path)
     stores, unread = _stores(root)
     verdicts = engine_verdicts(root)
     if context.as_json:
@@ -64,10 +65,12 @@ def command(context: Context, *, no_probe: bool) -> None:
                 "abilities": {name: found._asdict() for name, found in abilities.items()},
                 "stores": _stores_as_json(root, stores, unread),
                 "converted_from_graph": root.converted,
+                "half_migrated": root.half_migrated,
                 "sub_roots": [str(path) for path in root.sub_roots],
                 "engines": [vars(verdict) for verdict in verdicts],
             }
         )
+        root.refuse_if_half_migrated()
         return
     output.print_fields(_fields(root, backing, stores, unread))
     if abilities:
@@ -80,6 +83,7 @@ def command(context: Context, *, no_probe: bool) -> None:
             [[v.engine, v.unset_text, v.configured_text] for v in verdicts],
         )
     _print_problems(context, stores)
+    root.refuse_if_half_migrated()
 
 
 def _abilities(directory: Path) -> Dict[str, Ability]:
@@ -139,7 +143,9 @@ def _fields(
     for driver, why in unread.items():
         lines = why.splitlines()
         fields += [[f"Store {driver}" if at == 0 else "", line] for at, line in enumerate(lines)]
-    if not root.stores:
+    if root.half_migrated:
+        fields.append(["Migration", "not finished: run `ovl1 migrate status`"])
+    elif not root.stores:
         fields.append(["Stores", "none of any driver"])
     if root.converted:
         fields.append(["graph/", "left behind by the upgrade from the form before Docker 1.10"])

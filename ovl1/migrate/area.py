@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Optional
 
 from ovl1.model import ContainerId
-from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
+from ovl1.store.layout import MIGRATION, OVERLAY, OVERLAY2, Layout
 
 OLD_DRIVER = OVERLAY + ".ovl1-old"
 """A name that no Docker engine takes for a storage driver's."""
@@ -39,7 +39,7 @@ class Area:
     @property
     def home(self) -> Path:
         """The directory for everything that is neither old nor new store."""
-        return self.data_root / ".ovl1"
+        return self.data_root / MIGRATION
 
     @property
     def journal(self) -> Path:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Container, List, Optional, Tuple
 
-from ovl1.errors import BrokenStore, WrongUsage
+from ovl1.errors import BrokenStore, Refused, WrongUsage
 from ovl1.linux.beneath import DIR
+from ovl1.store import barrier
 from ovl1.store.folder import Folder, explained
-from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
+from ovl1.store.layout import MIGRATION, OVERLAY, OVERLAY2, Layout
 
 DRIVERS = (
     OVERLAY,
@@ -57,6 +58,22 @@ class DataRoot:
     """Data-roots of their own, ``<uid>.<gid>``, that user namespaces made."""
     converted: bool
     """Whether ``graph/`` is only what an upgrade to the form since 1.10 left behind."""
+    half_migrated: bool = False
+    """Whether a migration is at work here, or was stopped, and neither store is to be used."""
+
+    def refuse_if_half_migrated(self) -> None:
+        """Keep away from what is neither the old store nor the new one.
+
+        Raises:
+            Refused: a migration is at work here, or was stopped half-way.
+        """
+        if self.half_migrated:
+            raise Refused(
+                f"a migration in {self.path} is not finished",
+                details="It is at work, or was stopped half-way; until it is finished or taken "
+                "back, nothing else may use the stores here.",
+                resolution="`ovl1 migrate status` tells how far it came, and what to run.",
+            )
 
     def store(self, driver: str) -> Optional[FoundStore]:
         """The store of one driver, if there is one."""
@@ -93,7 +110,16 @@ def discover(data_root: Path) -> DataRoot:
         stores=tuple(store for store in found if store is not None),
         sub_roots=tuple(path / name for name in sorted(subs)),
         converted=b"graph" in entries and b".migration-v1-images.json" in entries,
+        half_migrated=_is_half_migrated(path, entries),
     )
+
+
+def _is_half_migrated(path: Path, entries: Container[bytes]) -> bool:
+    """Told by the barriers; a data-root that is being made anew has none, but no store either."""
+    if any(barrier.is_barrier(path / driver) for driver in (OVERLAY, OVERLAY2)):
+        return True
+    homes = {OVERLAY.encode(), OVERLAY2.encode()}
+    return MIGRATION.encode() in entries and not any(name in entries for name in homes)
 
 
 def _is_sub(name: bytes) -> bool:

@@ -29,6 +29,8 @@ CACHE_ID, DIFF_ID, PARENT, SIZE, TAR_SPLIT = (
 MOUNT_ID, INIT_ID = "mount-id", "init-id"
 CONFIG, LEGACY_CONFIG = "config.v2.json", "config.json"
 REMOVING = "-removing"
+MIGRATION = ".ovl1"
+"""Where a migration keeps what is neither old nor new store."""
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,11 @@ class Store:
 
         Raises:
             WrongUsage: there is no such directory, or no store of that driver in it.
-            Refused: the store is in the form before Docker 1.10.
+            Refused: the store is in the form before Docker 1.10, or half migrated.
             NotPossibleHere: this user may not read it.
         """
         found = discover(data_root)
+        found.refuse_if_half_migrated()
         layout = Layout(found.path, driver)
         store = found.store(driver)
         if store is None:
