@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, json_option
 from ovl1.cli.demo_story import Story
+from ovl1.cli.held import signals_held
 from ovl1.errors import CheckFailed, NotPossibleHere
 from ovl1.linux import libc
 from ovl1.linux.loopback import loop_file_system
@@ -56,7 +56,7 @@ def command(context: Context, *, kind: str, keep: bool) -> None:
             resolution="Type: sudo ovl1 demo",
         )
     began = time.monotonic()
-    with _signals_held() as check:
+    with signals_held() as check:
         story = Story(context, check)
         with _on_file_system(kind, keep=keep, story=story) as disk:
             story.tell(disk)
@@ -78,34 +78,6 @@ def _on_file_system(kind: str, *, keep: bool, story: Story) -> Iterator[Path]:
             raise
         if keep:
             _keep(disk, story)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[Callable[[], None]]:
-    """Hold back the signals that would end the process.
-
-    An exception out of nowhere could come between a mount and whoever unmounts it. Programs that
-    are called meanwhile inherit this.
-
-    Yields:
-        a function that raises `KeyboardInterrupt` if such a signal has come.
-    """
-    held = {signal.SIGINT, signal.SIGTERM}
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As nohup leaves it.
-        held.add(signal.SIGHUP)
-
-    def check() -> None:
-        if signal.sigtimedwait(held, 0) is not None:
-            raise KeyboardInterrupt
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield check
-    finally:
-        # Who was impatient has what he wanted.
-        while signal.sigtimedwait(held, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
 
 def _keep(disk: Path, story: Story) -> None:

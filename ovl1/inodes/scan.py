@@ -1,105 +1,218 @@
-"""Counting the inodes of a directory tree from its directory entries alone.
+"""Counting the inodes of directory trees from their directory entries alone.
 
 `getdents64` gives each name with its type and inode number, so no file is looked at; a directory
-is opened, which its walk needs anyway. An inode is counted where it is first seen. What is mounted
-below is another file system's and is left out.
+is opened, which its walk needs anyway. What is mounted below is another file system's and is left
+out. Directories that list exactly what another one listed before hold nothing new, and are not
+parsed. Memory grows with the distinct inodes that are not directories; what is remembered to save
+time is bounded. A tree may change meanwhile: that is noticed and said, and stops nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Collection, List, Set
+import contextlib
+import gc
+import os
+import time
+from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
 
-from ovl1.linux.beneath import DIR, FILE, LINK, Directory
+from ovl1.inodes.found import Found
+from ovl1.inodes.walk import Walk
+from ovl1.inodes.way import OPEN, Way
+from ovl1.linux import dirents
+from ovl1.linux.beneath import Directory
+
+_REMEMBERED = 128 << 20
+"""Bytes of what only saves time."""
+
+_OVERHEAD = 1000
+"""Bytes for each directory that is remembered, beside its listing."""
+
+_CLOCK_REALTIME_COARSE = 5
+"""linux/time.h: what the kernel stamps inodes with; it stands still between two ticks."""
 
 
-@dataclass
-class Counts:
-    """Inodes of a tree, by what they are."""
+def present() -> int:
+    """A time, in nanoseconds since 1970, that parts what has been changed from what will be.
 
-    directories: int = 0
-    files: int = 0
-    """Regular inodes first seen here."""
-    symlinks: int = 0
-    specials: int = 0
-    """Fifos, sockets and devices, whiteouts among them."""
-    shared: int = 0
-    """Names of inodes that were seen before: they take none."""
+    Waits for some milliseconds: inodes that change from then on get this time or a later one, as
+    far as their file system keeps it (ext4 with inodes of 128 bytes: to the second).
+    """
+    before = time.time_ns()
+    while True:
+        # The kernel stamps inodes with the one clock or the other (multigrain timestamps, 6.13).
+        now = time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
+        if now > before:
+            return now
+        time.sleep(0.0005)
 
-    @property
-    def inodes(self) -> int:
-        """Inodes in use because of this tree."""
-        return self.directories + self.files + self.symlinks + self.specials
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
-        )
+class Memory:
+    """What the last tree had at some path, and below."""
+
+    __slots__ = ("_below", "known")
+
+    def __init__(self) -> None:
+        self.known: Optional[dirents.Known] = None
+        self._below: Dict[bytes, Memory] = {}
+
+    def below(self, name: bytes) -> Memory:
+        """What it had at a sub-directory."""
+        found = self._below.get(name)
+        if found is None:
+            found = self._below[name] = Memory()
+        return found
+
+
+Left = Tuple[int, bytes, Optional[Memory]]
+"""A sub-directory that is still to be visited: its inode, its name, and what is known of it."""
 
 
 class Scanner:
-    """Counts one tree after the other, and remembers which inodes it has seen.
+    """Scans one tree after the other, and remembers which inodes it has seen."""
 
-    Memory grows with the distinct inodes that are not directories.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, *, blocks: bool = False, since: Optional[int] = None) -> None:
+        """Args:
+        blocks: whether to look at each new inode for how many blocks it has.
+        since: what has changed from then on is noticed, as `present` gave it; by default now.
+        """
         self._seen: Set[int] = set()
+        self._blocks = blocks
+        self._since = present() if since is None else since
+        self._lister = dirents.Lister()
+        self._gives_all = False
+        self._memory: Dict[bytes, Memory] = {}
+        self._held = 0
 
-    def tree(self, directory: Directory) -> Counts:
-        """Count a directory and all below it."""
-        counts = Counts(directories=1)
-        device = directory.stat().st_dev
-        levels: List[Directory] = [directory.descend(())]
-        todo: List[List[bytes]] = [self._names(levels[0], counts)]
-        try:
-            while todo:
-                if not todo[-1]:
-                    todo.pop()
-                    levels.pop().close()
-                    continue
-                below = levels[-1].child(todo[-1].pop())
-                if below.stat().st_dev != device:
-                    # A mount point hides the directory that it covers, which has an inode, too.
-                    counts.directories += 1
-                    below.close()
-                    continue
-                counts.directories += 1
-                levels.append(below)
-                todo.append(self._names(below, counts))
-        finally:
-            for level in levels:
-                level.close()
-        return counts
+    def scan(
+        self,
+        top: Directory,
+        found: Found,
+        *,
+        without: Collection[bytes] = (),
+        depth: int = 0,
+        like: bytes = b"",
+    ) -> None:
+        """Add what is in a directory tree.
 
-    def shallow(self, directory: Directory, *, without: Collection[bytes] = ()) -> Counts:
-        """Count a directory with its entries but those in `without`, and what is below these."""
-        counts = Counts(directories=1)
-        subdirectories = self._names(directory, counts, without)
-        for name in subdirectories:
-            with directory.child(name) as below:
-                counts += self.tree(below)
-        return counts
+        Args:
+            without: names of sub-directories of the top that are left out.
+            depth: how many levels of directories get a segment of their own.
+            like: trees with the same word are expected to be alike.
 
-    def _names(
-        self, directory: Directory, counts: Counts, without: Collection[bytes] = ()
-    ) -> List[bytes]:
-        """Count the entries that are no directories; return the names of those that are."""
-        subdirectories = []
-        seen = self._seen
-        for name, inode, kind in directory.names():
-            if name in without:
-                continue
-            if kind == DIR:
-                subdirectories.append(name)
-            elif inode in seen:
-                counts.shared += 1
-            else:
-                seen.add(inode)
-                if kind == FILE:
-                    counts.files += 1
-                elif kind == LINK:
-                    counts.symlinks += 1
+        Raises:
+            OSError: but for what is missing, may not be read, or is damaged.
+        """
+        memory = self._remembered(like)
+        device = os.fstat(top.fd).st_dev
+        self._gives_all = dirents.gives_all(device)
+        made: Way[Left] = Way(top)
+        with made as way, _uncollected():
+            walk = Walk(found, way, device, self._seen)
+            subdirectories = self._visit(way.fd, walk, memory)
+            found.skipped += [name for _, name, _ in subdirectories if name in without]
+            way.left.append([entry for entry in subdirectories if entry[1] not in without])
+            while way.left:
+                if way.left[-1]:
+                    self._go_on(way, walk, depth)
                 else:
-                    counts.specials += 1
-        return subdirectories
+                    found.moving |= not way.up()
+            walk.end()
+
+    def _go_on(self, way: Way[Left], walk: Walk, depth: int) -> None:
+        """Visit the sub-directories that are left here, until one must be entered for its own."""
+        left, here = way.left[-1], way.fd
+        segmented = len(way.parts) < depth
+        while left:
+            _, walk.name, memory = left.pop()
+            if segmented:
+                walk.begin()
+            fd = -1
+            try:
+                fd = os.open(walk.name, OPEN, dir_fd=here)
+                subdirectories = self._visit(fd, walk, memory)
+                if subdirectories:
+                    way.down(fd, walk.name, subdirectories)
+                    fd = -1
+                    return
+            except OSError as error:
+                walk.failed(error)
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+
+    def _remembered(self, like: bytes) -> Optional[Memory]:
+        if self._held > _REMEMBERED:
+            self._memory.clear()
+            self._held = 0
+        return self._memory.setdefault(like, Memory()) if like else None
+
+    def _visit(self, fd: int, walk: Walk, memory: Optional[Memory]) -> List[Left]:
+        """Count a directory with its entries; return its sub-directories, the first one last."""
+        listing = self._lister.begin(fd)
+        known = memory.known if memory else None
+        is_like = known is not None and known.is_like(listing)
+        if not (is_like and self._gives_all):
+            listing = self._lister.finish(fd, listing)
+            is_like = known is not None and known.is_like(listing)
+        # Only after reading: so nothing is changed between the two without being noticed.
+        status = os.fstat(fd)
+        walk.directories += 1
+        if status.st_dev != walk.device:
+            # A mount point hides the directory that it covers, which has an inode, too.
+            return []
+        if status.st_ctime_ns >= self._since and status.st_ctime_ns <= time.time_ns():
+            walk.found.moving = True
+        if self._blocks:
+            walk.blocks += status.st_blocks
+        if known and is_like:
+            walk.known += known.files
+            if known.is_plain:
+                return []
+            if known.has_symlinks_only and not self._blocks:
+                walk.symlinks += known.symlinks(listing)
+                return []
+            parsed = known.own(listing)
+        else:
+            listing, parsed = self._parsed(fd, listing)
+            if memory:
+                self._remember(memory, dirents.Known(listing, parsed))
+        if self._blocks:
+            walk.look(fd, listing)
+        walk.enter(parsed)
+        return _to_visit(parsed, memory)
+
+    def _remember(self, memory: Memory, known: dirents.Known) -> None:
+        if memory.known:
+            self._held -= _OVERHEAD + memory.known.size
+            memory.known = None
+        if self._held <= _REMEMBERED:
+            self._held += _OVERHEAD + known.size
+            memory.known = known
+
+    def _parsed(self, fd: int, listing: bytes) -> Tuple[bytes, dirents.Listing]:
+        parsed = dirents.parse(listing)
+        if parsed is None:
+            listing = dirents.listed(fd)
+            parsed = dirents.parse(listing)
+            assert parsed is not None
+        return listing, parsed
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look for cycles in all that is remembered."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _to_visit(parsed: dirents.Listing, memory: Optional[Memory]) -> List[Left]:
+    # Inodes lie on a disk by number.
+    directories = sorted(parsed.directories, reverse=True)
+    if memory:
+        return [(inode, name, memory.below(name)) for inode, name in directories]
+    return [(inode, name, None) for inode, name in directories]

@@ -237,4 +237,5 @@ _PROBES: Dict[str, Callable[[], object]] = {
     "atheris": _atheris,
     "skopeo": lambda: _run("skopeo", "--version"),
     "podman": lambda: _run("podman", "--version"),
+    "chromium": lambda: _run("chromium", "--version"),
 }
