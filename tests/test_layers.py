@@ -26,6 +26,7 @@ LEVELS = (
     ("store",),
     ("driver",),
     ("images", "inodes", "migrate", "doctor", "plugin"),
+    ("bench",),
     ("cli",),
     ("__main__",),
 )
