@@ -14,6 +14,8 @@ from ovl1.cli.context import Context, json_option
 from ovl1.errors import OvlError
 from ovl1.linux import mounts
 from ovl1.linux.probe import Ability, probe
+from ovl1.plugin.adopt import ENGINES as PLUGIN_ENGINES
+from ovl1.plugin.adopt import adopted, unfinished
 from ovl1.store.discovery import DataRoot, discover
 from ovl1.store.engines import engine_verdicts
 from ovl1.store.layout import OVERLAY, OVERLAY2
@@ -68,6 +70,10 @@ def command(context: Context, *, no_probe: bool) -> None:
                 "half_migrated": root.half_migrated,
                 "sub_roots": [str(path) for path in root.sub_roots],
                 "engines": [vars(verdict) for verdict in verdicts],
+                "plugins": {
+                    "stores": [vars(store) for store in adopted(root.path)],
+                    "engines": dict(PLUGIN_ENGINES),
+                },
             }
         )
         root.refuse_if_half_migrated()
@@ -82,8 +88,23 @@ def command(context: Context, *, no_probe: bool) -> None:
             ["ENGINE", "WITHOUT A CONFIGURED DRIVER", 'WITH "storage-driver": "overlay"'],
             [[v.engine, v.unset_text, v.configured_text] for v in verdicts],
         )
+    if not context.quiet:
+        _print_plugins(root)
     _print_problems(context, stores)
     root.refuse_if_half_migrated()
+
+
+def _print_plugins(root: DataRoot) -> None:
+    """What concerns ovl1's plugin: for stores that are its own, or could be."""
+    mine, begun = adopted(root.path), unfinished(root.path)
+    if not mine and begun is None and OVERLAY not in root.drivers:
+        return
+    _title("With ovl1 as Docker's storage driver (ovl1 adopt, ovl1 serve)")
+    output.print_fields([[f"Store {store.name}", f"a plugin's, {store.layout}"] for store in mine])
+    if begun is not None:
+        again = f"half-way from {begun.old} to {begun.new}: run ovl1 adopt, or with --undo"
+        output.print_fields([["Do not start Docker", again]])
+    output.print_table(["ENGINE", "DOES"], [list(line) for line in PLUGIN_ENGINES])
 
 
 def _abilities(directory: Path) -> Dict[str, Ability]:

@@ -29,7 +29,9 @@ COMMANDS = {
     "layer": "List, make, look into and remove layers.",
     "inodes": "Where the inodes went, and what overlay2 would take.",
     "migrate": "Convert an overlay store to overlay2.",
+    "serve": "Be Docker's storage driver (graphdriver plugin).",
     "bench": "Inodes of each layout, measured on file systems made for it.",
+    "adopt": "Hand an existing store to the plugin, and back.",
     "demo": "The whole story, on a small store made on the spot.",
 }
 

@@ -128,15 +128,11 @@ class OverlayDriver(abc.ABC):
 
     def remove(self, layer_id: LayerId) -> None:
         """See `ovl1.driver.base.Driver`."""
-        layer_id = checked(layer_id)
-        place = self._layout.layer(layer_id)
-        with self._uses.locked(layer_id) as use:
-            self._finish(layer_id)
-            if os.path.lexists(place):
-                unmount_below(place)
-                aside.set_aside(place, sync=self._sync)
-            use.record(0)
-            self._finish(layer_id)
+        self._remove(checked(layer_id), delete=True)
+
+    def discard(self, layer_id: LayerId) -> None:
+        """Take a layer away as `remove` does, and leave its deletion to `sweep`."""
+        self._remove(checked(layer_id), delete=False)
 
     def get(self, layer_id: LayerId, mount_label: str = "") -> Path:
         """See `ovl1.driver.base.Driver`."""
@@ -174,6 +170,18 @@ class OverlayDriver(abc.ABC):
                 use.record(0)
                 self._finish(layer_id)
 
+    def sweep(self) -> None:
+        """Delete what `discard` has left, and calls that were interrupted; idempotent."""
+        for layer_id in filter(None, map(aside.leftover_of, os.listdir(self._layout.home))):
+            with self._uses.locked(layer_id):
+                self._finish(layer_id)
+
+    def forget_counts(self) -> None:
+        """Let each layer that is mounted count one: whoever asked for more is gone."""
+        for name in self._uses.known():
+            with contextlib.suppress(BrokenStore), self._uses.locked(checked(name)) as use:
+                use.record(0)
+
     def apply_diff(self, layer_id: LayerId, parent: Optional[LayerId], tar: BinaryIO) -> Applied:
         """See `ovl1.driver.base.Driver`."""
         layer_id = self._existing(layer_id)
@@ -210,6 +218,17 @@ class OverlayDriver(abc.ABC):
             return layer_changes.changes_size(new, old)
 
     # What they share.
+
+    def _remove(self, layer_id: LayerId, *, delete: bool) -> None:
+        place = self._layout.layer(layer_id)
+        with self._uses.locked(layer_id) as use:
+            self._finish(layer_id)
+            if os.path.lexists(place):
+                unmount_below(place)
+                aside.set_aside(place, sync=self._sync)
+            use.record(0)
+            if delete:
+                self._finish(layer_id)
 
     def _diff(
         self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool

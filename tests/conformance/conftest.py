@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
@@ -13,7 +13,8 @@ from ovl1.linux import libc, mounts
 from ovl1.linux.loopback import loop_file_system
 from ovl1.linux.probe import probe
 from ovl1.model import Mount
-from tests.conformance.world import KINDS, MS_BIND, Kind, World
+from tests.conformance.world import KINDS, MS_BIND, SOCKET, Kind, World
+from tests.support.plugin_kind import NOT_HERE
 
 _SIZE = 512 << 20
 
@@ -61,7 +62,26 @@ def disk(
         yield place
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.name))
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leave out what makes no sense through the plugin's socket, or needs only the full form."""
+    full = bool(config.getoption("--full"))
+    dropped = [item for item in items if _is_needless(item, full=full)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+def _is_needless(item: pytest.Item, *, full: bool) -> bool:
+    called = getattr(item, "callspec", None)
+    if called is None or called.params.get("kind") is not SOCKET:
+        return False
+    if item.name.split("[")[0] in NOT_HERE:
+        return True
+    # Nothing depends on the file system there that does not without a socket.
+    return not full and called.params.get("disk", "ext4") != "ext4"
+
+
+@pytest.fixture(params=[*KINDS, SOCKET], ids=lambda kind: str(kind.name))
 def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     return found

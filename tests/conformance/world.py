@@ -21,6 +21,7 @@ from ovl1.model import Change, ChangeKind, LayerId
 from ovl1.store.layout import OVERLAY, OVERLAY2
 from ovl1.tree.remove import remove_tree
 from tests.support.layers import Made, make_tar
+from tests.support.plugin_kind import close_plugin, open_through_socket
 from tests.support.trees import Seen, shown
 
 MS_BIND = 0x1000  # linux/mount.h
@@ -44,6 +45,10 @@ KINDS = (
     Kind("overlay", OVERLAY, _opens(OVERLAY)),
     Kind("overlay2", OVERLAY2, _opens(OVERLAY2)),
 )
+
+
+SOCKET = Kind("socket", OVERLAY, open_through_socket)
+"""As Docker has it: `ovl1 serve` in between."""
 
 
 class World:
@@ -107,10 +112,12 @@ class World:
 
     def locks(self) -> List[Path]:
         """The lock files that are there now."""
-        return [path for path in self.runtime.rglob("*") if path.is_file()]
+        found = [path for path in self.runtime.rglob("*") if path.is_file()]
+        return [path for path in found if self.runtime / "plugin" not in path.parents]
 
     def remove(self) -> None:
         """Leave nothing, whatever a test has done."""
+        close_plugin(self.runtime)
         for target in self.mounted():
             mounts.detach(target)
         with Directory.open(self.data_root.parent) as parent:
