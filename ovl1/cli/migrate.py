@@ -10,7 +10,7 @@ import click
 
 from ovl1.cli import migrate_output, output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.migrate_options import changing, times_option, to_option
+from ovl1.cli.migrate_options import changing, check_modes, in_place_option, times_option, to_option
 from ovl1.driver.cost import cost_of
 from ovl1.errors import CheckFailed
 from ovl1.migrate import back, engine, finish, modes
@@ -45,13 +45,18 @@ def command() -> None:
 
 @command.command(epilog=examples("ovl1 migrate plan", "ovl1 -v migrate plan"))
 @to_option
+@in_place_option
 @times_option
 @json_option
 @click.pass_obj
-def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
+def plan(context: Context, *, to: Optional[Path], in_place: bool, directory_times: str) -> None:
     """Show what a migration would do and what it takes; changes nothing."""
+    check_modes(to, in_place=in_place)
     prepared = engine.prepare(
-        context.data_root, to=to, keep_directory_times=directory_times == "keep"
+        context.data_root,
+        to=to,
+        in_place=in_place,
+        keep_directory_times=directory_times == "keep",
     )
     with phases(context) as progress:
         cost = cost_of(
@@ -79,24 +84,30 @@ def plan(context: Context, *, to: Optional[Path], directory_times: str) -> None:
     epilog=examples(
         "ovl1 migrate run",
         "ovl1 --data-root /mnt/old/var/lib/docker migrate run",
+        "ovl1 migrate run --in-place",
         "ovl1 migrate run --to /srv/docker",
     )
 )
 @to_option
+@in_place_option
 @times_option
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
 @json_option
 @click.pass_obj
-def run(context: Context, *, to: Optional[Path], directory_times: str, no_verify: bool) -> None:
+def run(
+    context: Context, *, to: Optional[Path], in_place: bool, directory_times: str, no_verify: bool
+) -> None:
     """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
     If something fails, the data-root is taken back to what it was. Ctrl-C, SIGTERM and SIGHUP stop
     (exit code 4); then `resume` goes on, and `rollback` takes it back.
     """
+    check_modes(to, in_place=in_place)
     with changing(context, to) as progress:
         outcome = engine.run(
             context.data_root,
             to=to,
+            in_place=in_place,
             keep_directory_times=directory_times == "keep",
             verify=not no_verify,
             progress=progress,

@@ -10,7 +10,7 @@ import click
 
 from ovl1.cli.context import Context, phases
 from ovl1.cli.stopping import stoppable
-from ovl1.errors import HalfDone
+from ovl1.errors import HalfDone, WrongUsage
 from ovl1.migrate import finish
 from ovl1.model import Progress
 
@@ -24,6 +24,13 @@ to_option = click.option(
     "Volumes and all else that is no driver's is copied, too.",
 )
 
+in_place_option = click.option(
+    "--in-place",
+    is_flag=True,
+    help="Convert the layers themselves, for a disk without free inodes: next to none are needed, "
+    "and no data is copied. The way back makes the old layers again.",
+)
+
 times_option = click.option(
     "--directory-times",
     type=click.Choice(["keep", "image"]),
@@ -33,6 +40,12 @@ times_option = click.option(
     "keeps what the old store shows, at an inode per such directory; 'image' goes back to the "
     "times in the image.",
 )
+
+
+def check_modes(to: Optional[Path], *, in_place: bool) -> None:
+    """Refuse options that contradict each other."""
+    if to is not None and in_place:
+        raise WrongUsage("--in-place and --to exclude each other", resolution="Give one of them.")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from ovl1.cli.context import Context
 from ovl1.driver.cost import Cost
 from ovl1.migrate import modes
 from ovl1.migrate.engine import Outcome, Prepared
+from ovl1.migrate.plan import IN_PLACE
 from ovl1.migrate.verify import Verification
 from ovl1.store.layout import OVERLAY
 
@@ -33,9 +34,10 @@ def print_outcome(context: Context, outcome: Outcome) -> None:
     if context.as_json:
         output.print_json(values)
         return
+    made = f"{built.linked} entries linked, {built.copied} copied, {built.directories} directories"
     click.echo(
         f"Migrated {values['layers']} layers and {values['containers']} containers to overlay2: "
-        f"{built.linked} entries linked, {built.copied} copied, {built.directories} directories."
+        f"{'in place' if plan.mode == IN_PLACE else made}."
     )
     if proof is not None:
         _print_proof(proof.views, proof.diff_ids, 0, proof.notes)

@@ -8,6 +8,7 @@
     .ovl1/aside             an empty overlay2 store that was in the way
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
     .ovl1/certificate.json  what was proved
+    .ovl1/layers/<id>       in place: what was done to a layer, and what it takes to undo it
     overlay.ovl1-old        the old layers
     image/overlay.ovl1-old  the old metadata
     overlay, overlay2       files that keep Docker away while neither store is in place
@@ -59,6 +60,11 @@ class Area:
     def certificate(self) -> Path:
         """What was proved; see `ovl1.migrate.certificate`."""
         return self.home / "certificate.json"
+
+    @property
+    def layers(self) -> Path:
+        """The records of layers that are converted in place; see `ovl1.migrate.inplace`."""
+        return self.home / "layers"
 
     @property
     def source(self) -> Layout:

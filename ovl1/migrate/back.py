@@ -14,7 +14,8 @@ from ovl1.migrate import home, modes
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
-from ovl1.migrate.plan import EMPTY_HOME, Plan
+from ovl1.migrate.plan import EMPTY_HOME, IN_PLACE, Plan
+from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
 from ovl1.model import Progress, no_progress
 from ovl1.store.discovery import discover
@@ -28,7 +29,8 @@ def rollback(
     """Take a migration back; durable and idempotent.
 
     Args:
-        discard_new: also when Docker has made layers or removed containers under overlay2 since.
+        discard_new: also when Docker has made layers or removed containers under overlay2 since;
+            not after a conversion in place, which has no old layers to go back to.
 
     Raises:
         Refused: there is nothing to take back, Docker uses the store, or it has made new layers
@@ -36,7 +38,7 @@ def rollback(
         HalfDone: a rename met something that must not be there; says what.
     """
     root = discover(data_root).path
-    with locks.exclusive(root):
+    with locks.exclusive(root), explained(root):
         refuse_if_used(root)
         journal = home.opened(root)
         if journal.state == events.PURGING:
@@ -44,8 +46,9 @@ def rollback(
                 "the old store is being deleted; there is no way back",
                 resolution=journal.resolution,
             )
-        if not discard_new:
-            _refuse_later_changes(Plan.recorded(root, journal.plan))
+        plan = Plan.recorded(root, journal.plan)
+        if plan.mode == IN_PLACE or not discard_new:
+            _refuse_later_changes(plan)
         _undo(root, journal, progress)
 
 
@@ -82,20 +85,33 @@ def _refuse_later_changes(plan: Plan) -> None:
     area = plan.area
     if not area.target.home.is_dir():
         return
+    in_place = plan.mode == IN_PLACE
     gone = [key for key in plan.containers if not area.target.container_config(key).exists()]
     if gone:
         raise Refused(
             f"Docker has removed {len(gone)} container(s) since the migration",
             details=listed(gone),
-            resolution="`ovl1 migrate rollback --discard-new` brings them back with what they held "
+            resolution="After a conversion in place there is no way back then."
+            if in_place
+            else "`ovl1 migrate rollback --discard-new` brings them back with what they held "
             "before the migration, but without their logs and settings of the host.",
         )
-    known = {*plan.layers, *EMPTY_HOME}
-    new = sorted(path.name for path in area.target.home.iterdir() if path.name not in known)
+    present = {path.name for path in area.target.home.iterdir()}
+    missing = [layer for layer in plan.layers if in_place and layer not in present]
+    if missing:
+        raise Refused(
+            f"Docker has removed {len(missing)} layer(s) since the migration",
+            details=listed(missing),
+            resolution="After a conversion in place there is no way back then.",
+        )
+    new = sorted(present - {*plan.layers, *EMPTY_HOME})
     if new:
         raise Refused(
             f"Docker has made {len(new)} layer(s) since the migration, which would be lost",
             details=listed(new),
-            resolution="Save what you need of them (docker save, docker export); then run "
+            resolution="Save what you need of them (docker save, docker export), and remove them "
+            "with Docker; then run this again."
+            if in_place
+            else "Save what you need of them (docker save, docker export); then run "
             "`ovl1 migrate rollback --discard-new`.",
         )

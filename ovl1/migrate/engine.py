@@ -23,6 +23,7 @@ from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import Plan, make_plan
+from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
 from ovl1.model import Progress, no_progress
 from ovl1.store.discovery import discover
@@ -60,13 +61,15 @@ def prepare(
     data_root: Path,
     *,
     to: Optional[Path] = None,
+    in_place: bool = False,
     keep_directory_times: bool = True,
     verify: bool = True,
 ) -> Prepared:
     """Read the store and decide what to do; changes nothing.
 
     Args:
-        to: the data-root to make, which must be empty, or missing; None to convert it in its place.
+        to: the data-root to make, which must be empty, or missing; None to stay in `data_root`.
+        in_place: convert the layers themselves, which takes next to no inodes.
 
     Raises:
         Refused: something forbids a migration; says what, and what to do.
@@ -82,7 +85,12 @@ def prepare(
     preflight.check_store(store)
     layers = tuple(conversions(store))
     plan = make_plan(
-        store, layers, target=target, keep_directory_times=keep_directory_times, verify=verify
+        store,
+        layers,
+        target=target,
+        in_place=in_place,
+        keep_directory_times=keep_directory_times,
+        verify=verify,
     )
     return Prepared(store, layers, plan)
 
@@ -91,6 +99,7 @@ def run(
     data_root: Path,
     *,
     to: Optional[Path] = None,
+    in_place: bool = False,
     keep_directory_times: bool = True,
     verify: bool = True,
     progress: Progress = no_progress,
@@ -99,15 +108,23 @@ def run(
 
     Args:
         to: as for `prepare`; it is made if it is missing. Then `data_root` is only read.
+        in_place: as for `prepare`; not together with `to`.
 
     Raises:
         Refused, NotPossibleHere, CheckFailed: nothing was changed, or it was taken back.
         HalfDone: it was interrupted, or stopped and could not be taken back; says what to run.
     """
     root = discover(data_root).path
-    with locks.exclusive(root):
+    place = to.resolve() if to else root
+    with locks.exclusive(root), explained(place):
         refuse_if_used(root)
-        prepared = prepare(root, to=to, keep_directory_times=keep_directory_times, verify=verify)
+        prepared = prepare(
+            root,
+            to=to,
+            in_place=in_place,
+            keep_directory_times=keep_directory_times,
+            verify=verify,
+        )
         plan = prepared.plan
         with _target(plan):
             preflight.check_plan(*prepared)
@@ -123,7 +140,7 @@ def resume(data_root: Path, *, progress: Progress = no_progress) -> Outcome:
         Others: as `run`.
     """
     root = discover(data_root).path
-    with locks.exclusive(root):
+    with locks.exclusive(root), explained(root):
         refuse_if_used(root)
         journal = home.opened(root)
         if not journal.is_under_way:

@@ -13,8 +13,10 @@ from ovl1.migrate import certificate, home
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
-from ovl1.migrate.plan import Plan
+from ovl1.migrate.plan import IN_PLACE, Plan
+from ovl1.migrate.prove_there import verify_there
 from ovl1.migrate.source import Source
+from ovl1.migrate.trouble import explained
 from ovl1.migrate.verify import Verification, verify_stores
 from ovl1.model import Progress, no_progress
 from ovl1.store.discovery import discover
@@ -45,20 +47,24 @@ def verify(data_root: Path, progress: Progress = no_progress) -> Verification:
         Refused: there is no finished migration here.
     """
     root = discover(data_root).path
-    with locks.exclusive(root):
+    with locks.exclusive(root), explained(root):
         journal = _finished(root)
         plan = Plan.recorded(root, journal.plan)
         area = plan.area
-        source = Source(area, plan.layers)
-        found = verify_stores(
-            source.store,
-            Store.of(area.target),
-            source.conversions,
-            keep_directory_times=plan.keep_directory_times,
-            progress=progress,
-        )
+        if plan.mode == IN_PLACE:
+            layers, found = plan.conversions, verify_there(area.target, plan, progress)
+        else:
+            source = Source(area, plan.layers)
+            layers = source.conversions
+            found = verify_stores(
+                source.store,
+                Store.of(area.target),
+                layers,
+                keep_directory_times=plan.keep_directory_times,
+                progress=progress,
+            )
         if found.passed:
-            _certify(journal, area, source.conversions, found)
+            _certify(journal, area, layers, found)
         return found
 
 
@@ -75,7 +81,7 @@ def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_
         Refused: the migration is not finished, or not verified.
     """
     root = discover(data_root).path
-    with locks.exclusive(root):
+    with locks.exclusive(root), explained(root):
         journal = home.opened(root)
         area = Area(root)
         if journal.state == events.EMPTY:
@@ -89,7 +95,11 @@ def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_
         progress("deleting the old store", 0, 2)
         removed = remove_path(area.old.image)
         progress("deleting the old store", 1, 2)
-        removed += remove_path(area.old.home) + home.clear(area)
+        removed += remove_path(area.old.home)
+        plan = Plan.recorded(root, journal.plan)
+        if plan.mode == IN_PLACE:
+            removed += sum(remove_path(area.target.lower_id(layer)) for layer in plan.layers)
+        removed += home.clear(area)
         home.end(area, {})
         progress("deleting the old store", 2, 2)
         return removed

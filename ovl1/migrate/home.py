@@ -11,7 +11,7 @@ from ovl1.linux import durable
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
-from ovl1.migrate.plan import Plan
+from ovl1.migrate.plan import IN_PLACE, Plan
 from ovl1.tree.remove import remove_path
 
 Times = Dict[str, List[int]]
@@ -27,13 +27,14 @@ def begin(plan: Plan, steps: int) -> Journal:
     area = plan.area
     times = _times(plan)
     journal = Journal(area.journal)
-    area.home.mkdir(0o700)
     try:
+        area.home.mkdir(0o700)
         journal.add(
             events.PLANNED, version=events.VERSION, times=times, steps=steps, **plan.record()
         )
     except BaseException:
-        end(area, times)
+        if area.home.is_dir():
+            end(area, times)
         raise
     return journal
 
@@ -92,11 +93,14 @@ def end(area: Area, times: Times) -> None:
     for path, (atime, mtime) in times.items():
         if (area.data_root / path).is_dir():
             os.utime(area.data_root / path, ns=(atime, mtime))
+    durable.sync_file_system(area.data_root)
     status = area.data_root.stat()
     remove_path(area.journal)
-    if area.home.is_dir():
-        area.home.rmdir()
-    os.utime(area.data_root, ns=(status.st_atime_ns, status.st_mtime_ns))
+    try:
+        if area.home.is_dir():
+            area.home.rmdir()
+    finally:
+        os.utime(area.data_root, ns=(status.st_atime_ns, status.st_mtime_ns))
     durable.sync_file_system(area.data_root)
 
 
@@ -107,6 +111,8 @@ def _times(plan: Plan) -> Times:
     if plan.source_root is None:
         paths += [area.source.image.parent]
         paths += [area.source.container(container) for container in plan.containers]
+    if plan.mode == IN_PLACE:
+        paths += [area.source.home]
     return {
         str(path.relative_to(area.data_root)): [path.stat().st_atime_ns, path.stat().st_mtime_ns]
         for path in paths

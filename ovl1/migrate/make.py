@@ -40,7 +40,7 @@ class Maker:
             conversion.lowers,
             mode=status.st_mode & 0o7777,
             owner=(status.st_uid, status.st_gid),
-            root_pair=_root_pair(self.store.layout),
+            root_pair=root_pair(self.store.layout),
             has_children=conversion.has_children,
         )
         with naming(conversion), Directory.open(self.target.diff(conversion.layer_id)) as diff:
@@ -51,7 +51,7 @@ class Maker:
             )
 
 
-def _root_pair(layout: Layout) -> Tuple[int, int]:
+def root_pair(layout: Layout) -> Tuple[int, int]:
     """Owner of what root in a container owns; with user namespaces the data-root is named so."""
     match = _SUB_ROOT.fullmatch(os.path.basename(layout.data_root))
     return (int(match.group(1)), int(match.group(2))) if match else (0, 0)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Callable, Dict, List
 
 from ovl1.errors import BrokenStore
-from ovl1.migrate import beside, elsewhere
-from ovl1.migrate.plan import ELSEWHERE, SIDE_BY_SIDE, Plan
+from ovl1.migrate import beside, elsewhere, there
+from ovl1.migrate.plan import ELSEWHERE, IN_PLACE, SIDE_BY_SIDE, Plan
 from ovl1.migrate.steps import Step
 from ovl1.model import Progress, no_progress
 
 _MODES: Dict[str, Callable[[Plan, Progress], List[Step]]] = {
     SIDE_BY_SIDE: beside.steps,
     ELSEWHERE: elsewhere.steps,
+    IN_PLACE: there.steps,
 }
 
 

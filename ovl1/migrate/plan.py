@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ovl1.driver.convert import Conversion
 from ovl1.migrate.area import Area
-from ovl1.model import ContainerId, LayerId
+from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
 from ovl1.store.store import Store
 
-SIDE_BY_SIDE, ELSEWHERE = "side by side", "elsewhere"
+SIDE_BY_SIDE, ELSEWHERE, IN_PLACE = "side by side", "elsewhere", "in place"
 
 EMPTY_HOME = {LINKS, "backingFsBlockDev"}
 """What Docker makes in a new ``overlay2/``; the device node is for quotas."""
@@ -48,6 +48,8 @@ class Plan:
     """Where the old store lies, if not in `data_root`."""
     rest: Tuple[str, ...] = ()
     """What else of `source_root` is copied, by name."""
+    conversions: Tuple[Conversion, ...] = ()
+    """In place: what each of `layers` becomes; it cannot be told again from what is half done."""
 
     @property
     def area(self) -> Area:
@@ -65,6 +67,7 @@ class Plan:
             "aside": list(self.aside),
             "source_root": str(self.source_root) if self.source_root else None,
             "rest": list(self.rest),
+            "conversions": [_recorded(conversion) for conversion in self.conversions],
         }
 
     @classmethod
@@ -84,7 +87,27 @@ class Plan:
             aside=tuple(record.get("aside", ())),
             source_root=Path(record["source_root"]) if record.get("source_root") else None,
             rest=tuple(record.get("rest", ())),
+            conversions=tuple(
+                _conversion(Area(data_root), values) for values in record.get("conversions", ())
+            ),
         )
+
+
+def _recorded(conversion: Conversion) -> List[Any]:
+    told = (conversion.layer_id, conversion.kind, conversion.of, list(conversion.lowers))
+    return [*told, conversion.tar_split is not None, conversion.has_children]
+
+
+def _conversion(area: Area, values: Sequence[Any]) -> Conversion:
+    layer_id, kind, of, lowers, has_tar_split, has_children = values
+    return Conversion(
+        LayerId.parse(layer_id),
+        kind,
+        of,
+        tuple(map(LayerId.parse, lowers)),
+        area.old.tar_split(ChainId.parse(of)) if has_tar_split else None,
+        has_children,
+    )
 
 
 def make_plan(
@@ -92,6 +115,7 @@ def make_plan(
     conversions: Sequence[Conversion],
     *,
     target: Optional[Path] = None,
+    in_place: bool = False,
     keep_directory_times: bool = True,
     verify: bool = True,
 ) -> Plan:
@@ -99,6 +123,7 @@ def make_plan(
 
     Args:
         target: the data-root to make; None to convert the store where it is.
+        in_place: turn the layers themselves into overlay2's.
     """
     layers = tuple(conversion.layer_id for conversion in conversions)
     converted = set(layers)
@@ -120,7 +145,12 @@ def make_plan(
         left=tuple(left),
     )
     if target is None:
-        return replace(plan, aside=_in_the_way(plan.area.target))
+        plan = replace(plan, aside=_in_the_way(plan.area.target))
+        if in_place:
+            # As they are when the store has been moved aside.
+            moved = tuple(_conversion(plan.area, _recorded(each)) for each in conversions)
+            plan = replace(plan, mode=IN_PLACE, conversions=moved)
+        return plan
     rest = sorted(name for name in os.listdir(plan.data_root) if name not in _NOT_COPIED)
     return replace(
         plan, mode=ELSEWHERE, data_root=target, source_root=plan.data_root, rest=tuple(rest)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Sequence
 from ovl1.driver.convert import Conversion
 from ovl1.driver.cost import cost_of
 from ovl1.errors import NotPossibleHere
-from ovl1.migrate.plan import Plan
+from ovl1.migrate.plan import IN_PLACE, Plan
 from ovl1.store.store import Store
 
 _SPARE = (100, 16 << 20)
@@ -40,8 +40,8 @@ def check(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
     if need.inodes > free.inodes:
         raise NotPossibleHere(
             f"{need.inodes} free inodes are needed, {free.inodes} are left",
-            resolution="Remove images or containers that are no longer needed; `ovl1 inodes "
-            "report` shows which have the most.",
+            resolution="`--in-place` needs next to none, `--to DIR` takes another disk's. Or "
+            "remove what is no longer needed; `ovl1 inodes report` shows what has the most.",
         )
     if need.bytes > free.bytes:
         raise NotPossibleHere(
@@ -56,6 +56,8 @@ def needed(store: Store, conversions: Sequence[Conversion], plan: Plan) -> Room:
     Raises:
         BrokenStore, LayerError: a layer cannot be converted; says why.
     """
+    if plan.mode == IN_PLACE:
+        return Room(*_SPARE)
     cost = cost_of(
         store,
         conversions,

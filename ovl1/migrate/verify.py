@@ -117,10 +117,10 @@ def _compare_views(
 def _compare_tars(
     old: Store, new: Store, layer: Conversion, expected: DiffId, result: Verification
 ) -> None:
-    problems = _tar_problems(new, layer, expected)
+    problems = tar_problems(new, layer, expected)
     if not problems:
         result.proved[layer.of] = expected
-    elif problems == _tar_problems(old, layer, expected):
+    elif problems == tar_problems(old, layer, expected):
         result.notes += [
             f"layer {layer.of}: {problem.brief} (already so in the old store)"
             for problem in problems
@@ -129,7 +129,8 @@ def _compare_tars(
         result.differences += [f"layer {layer.of}: {problem.brief}" for problem in problems]
 
 
-def _tar_problems(store: Store, layer: Conversion, expected: DiffId) -> List[Problem]:
+def tar_problems(store: Store, layer: Conversion, expected: DiffId) -> List[Problem]:
+    """What keeps the layer's tar from being put together again with its digest."""
     assert layer.tar_split is not None
     view = open_view(store, layer.layer_id)
     with view, Cursor(view) as cursor, open(layer.tar_split, "rb") as file:

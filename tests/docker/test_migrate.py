@@ -129,6 +129,18 @@ def test_nothing_is_touched_while_a_daemon_runs(store: NastyStore) -> None:
         assert_none(trees.changed(before, without_daemons_own(store.data_root)))
 
 
+def test_in_place_and_back(store: NastyStore) -> None:
+    """Once more without a second store; the way back makes the old layers again."""
+    ovl1(store.data_root, "migrate", "run", "--in-place")
+    assert [path.name for path in store.data_root.glob("*overlay*")] == ["overlay2"]
+    with store.daemon("overlay2") as daemon:
+        assert_same(store, daemon)
+    ovl1(store.data_root, "migrate", "rollback")
+    with store.daemon("overlay") as daemon:
+        assert_same(store, daemon)
+        assert start_all(daemon) == store.starts
+
+
 @pytest.mark.parametrize("step", ["MakeLayers.do", "SwitchDriver.do"])
 def test_no_daemon_starts_on_half_a_store(store: NastyStore, step: str) -> None:
     stopped = killed(Point(step, 0, AFTER), command(store.data_root, "migrate", "run"))

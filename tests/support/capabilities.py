@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Dict, Iterator, NamedTuple, Optional
 
+from tests.support import faults_notify
+
 # Missing on a machine that claims to be a test machine (CI=true), these are failures: a suite
 # that skips its heart must not look green.
 REQUIRED = frozenset({"root", "overlay", "loop", "dockerd", "mkfs.ext4", "mkfs.xfs"})
@@ -168,6 +170,11 @@ def _overlay() -> None:
             raise _Missing(f"{missing}; can {place} hold an upper? Else set TMPDIR") from None
 
 
+def _seccomp_notify() -> None:
+    _need("root")
+    faults_notify.try_out()
+
+
 def _loop() -> None:
     _need("root")
     with _scratch() as base:
@@ -223,6 +230,7 @@ _PROBES: Dict[str, Callable[[], object]] = {
     "root": _root,
     "overlay": _overlay,
     "loop": _loop,
+    "seccomp-notify": _seccomp_notify,
     "mkfs.ext4": lambda: _file_system("mkfs.ext4", 4),
     "mkfs.xfs": lambda: _file_system("mkfs.xfs", 320),
     "mkfs.btrfs": lambda: _file_system("mkfs.btrfs", 128),

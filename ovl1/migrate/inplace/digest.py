@@ -1,0 +1,142 @@
+"""What a view shows, as one number: to be taken before a conversion in place, and after it.
+
+Of a file its inode number counts instead of its content. Since nothing writes into a file between,
+and no inode of the store is freed and used again as long as it has a name, the same number under
+the same name is the same content, and nothing needs to be read. Of what holds no bytes, which
+every layer of Docker's has anew, the target or the device number count, and which names in the view
+share an inode. No whiteout is ever in a view.
+
+A file that was a copy of the parent's is another inode when it went: its bytes have been compared
+then, and its old number is in the record. Therefore the digests of all layers are to be taken once,
+before anything is converted, and never again before all is undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ovl1.linux import xattrs
+from ovl1.linux.beneath import DIR, FILE, LINK, Directory
+from ovl1.tree.compare import visible_xattrs
+from ovl1.tree.view import Cursor, Found, MergedDir, Parts, StackView
+
+_Layers = Tuple[int, ...]
+
+Known = Dict[int, bytes]
+"""By inode number, what has been said about files: the same for all views of one moment."""
+
+
+def view_digest(
+    view: StackView,
+    replaced: Sequence[Mapping[Parts, int]] = (),
+    *,
+    known: Optional[Known] = None,
+    directory_times: bool = True,
+) -> str:
+    """SHA-256, in hexadecimal, over all that a view shows.
+
+    Args:
+        replaced: for each layer of the view, topmost first, the files whose inode numbers changed,
+            with those that they had; see `replaced_inodes`.
+        known: kept over several views of the same store, while nothing changes it.
+        directory_times: whether modification times of directories count.
+    """
+    walk = _Walk(view, replaced, {} if known is None else known, directory_times=directory_times)
+    return walk.digest()
+
+
+class _Walk:
+    def __init__(
+        self,
+        view: StackView,
+        replaced: Sequence[Mapping[Parts, int]],
+        known: Known,
+        *,
+        directory_times: bool,
+    ) -> None:
+        self._view, self._known = view, known
+        self._replaced = replaced if any(replaced) else ()
+        self._directory_times = directory_times
+        self._hash = hashlib.sha256()
+        self._groups: Dict[int, int] = {}
+        self._entries_seen = 0
+
+    def digest(self) -> str:
+        top: Tuple[Parts, _Layers] = ((), tuple(range(len(self._view.layers))))
+        pending: List[Tuple[Parts, _Layers]] = [top]
+        with Cursor(self._view) as cursor:
+            while pending:
+                parts, layers = pending.pop()
+                here = cursor.at(parts)
+                self._add(parts, self._directory(here.top))
+                # Those below an opaque directory are not in the stack any more.
+                pending += reversed(self._entries(parts, here, layers[: len(here.stack)]))
+        return self._hash.hexdigest()
+
+    def _entries(
+        self, parts: Parts, here: MergedDir, layers: _Layers
+    ) -> List[Tuple[Parts, _Layers]]:
+        below: List[Tuple[Parts, _Layers]] = []
+        for name, found in sorted(here.entries.items()):
+            if found.kind == DIR:
+                below.append(((*parts, name), tuple(layers[index] for index in found.merged)))
+                continue
+            self._entries_seen += 1
+            directory = here.layer_of(found)
+            known = self._file(directory, name, found.inode) if found.kind == FILE else b""
+            if known:
+                self._add(name, self._inode((*parts, name), found, layers[found.depth]), known)
+            else:
+                self._add(name, self._other(directory, name, found))
+        return below
+
+    def _add(self, *what: object) -> None:
+        self._hash.update(repr(what).encode())
+
+    def _inode(self, path: Parts, found: Found, layer: int) -> int:
+        """The number that the file had before the conversion."""
+        for replaced in self._replaced[:layer]:
+            if path in replaced:
+                return replaced[path]
+        return found.inode
+
+    def _directory(self, directory: Directory) -> Tuple[object, ...]:
+        status = directory.stat()
+        time = status.st_mtime_ns if self._directory_times else 0
+        return (_common(status), time, _shown(xattrs.read_fd(directory.fd)))
+
+    def _file(self, directory: Directory, name: bytes, inode: int) -> bytes:
+        """Metadata of a file that is not empty; else nothing."""
+        if inode not in self._known:
+            status = directory.lstat(name)
+            size, time = status.st_size, status.st_mtime_ns
+            self._known[inode] = b""
+            if size:
+                what = (_common(status), time, size, _attributes(directory, name))
+                self._known[inode] = hashlib.sha256(repr(what).encode()).digest()
+        return self._known[inode]
+
+    def _other(self, directory: Directory, name: bytes, found: Found) -> Tuple[object, ...]:
+        status = directory.lstat(name)
+        target = directory.readlink(name) if found.kind == LINK else status.st_rdev
+        group = -1
+        if status.st_nlink > 1:
+            # Names in other layers count as links, too: nothing but the first name may matter.
+            first = self._groups.setdefault(found.inode, self._entries_seen)
+            group = first if first != self._entries_seen else group
+        attributes = _attributes(directory, name)
+        return (_common(status), status.st_mtime_ns, target, group, attributes)
+
+
+def _common(status: os.stat_result) -> Tuple[int, int, int]:
+    return status.st_mode, status.st_uid, status.st_gid
+
+
+def _attributes(directory: Directory, name: bytes) -> List[Tuple[bytes, bytes]]:
+    return _shown(xattrs.read_at(directory.fd, name))
+
+
+def _shown(attributes: xattrs.Xattrs) -> List[Tuple[bytes, bytes]]:
+    return sorted((os.fsencode(n), value) for n, value in visible_xattrs(attributes).items())
