@@ -25,9 +25,7 @@ THEIRS = ("--docker", "--layout", "docker-overlay", "--layout", "docker-overlay2
 @pytest.fixture
 def scratch(work: Path) -> Path:
     """With a path short enough for sockets."""
-    path = work / "s"
-    path.mkdir()
-    return path
+    return work
 
 
 def test_docker_takes_what_was_predicted(scratch: Path, full: bool) -> None:
@@ -54,7 +52,7 @@ def nothing() -> None:
 def place(scratch: Path) -> Iterator[Tuple[Path, Path]]:
     """A file system for a daemon's store, and a directory for the rest of it."""
     with loop_file_system("ext4", scratch) as disk, tempfile.TemporaryDirectory(
-        dir=scratch
+        dir=scratch, prefix=""
     ) as rest:
         yield disk / "docker", Path(rest)
 
