@@ -13,18 +13,16 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterable, List, Mapping, Set
+from typing import Any, Dict, Iterable, List, Mapping, Set
 
 from ovl1.driver.base import Driver
 from ovl1.linux import durable
-from ovl1.model import ChainId, DiffId, Digest, ImageId, LayerId
+from ovl1.model import DiffId, Digest, ImageId, LayerId
 from ovl1.store import naming, writer
-from ovl1.store.imagedb import chain_ids, read_images
-from ovl1.store.layerdb import LayerTable, read_layers
 from ovl1.store.layout import Layout
-from ovl1.store.mounts import read_mounts
+from ovl1.store.needed import needed_layers
 from ovl1.store.references import read_references
-from ovl1.store.trees import read_trees
+from ovl1.store.store import Store
 
 _AREA, _NOTES = "ovl1-adding", "notes"
 _LAYER, _CHILDLESS, _IMAGE, _UNNAMED = "layer", "childless", "image", "unnamed"
@@ -133,8 +131,9 @@ def _take_back(driver: Driver, notes: List[Note]) -> None:
 
 def _unregister(layout: Layout, layers: Set[LayerId]) -> List[LayerId]:
     """Take out the records of those of the layers that nothing needs; their trees are to go."""
-    table = read_layers(layout)
-    kept = needed_layers(layout, table, layers)
+    parts = Store.of(layout).parts
+    table = parts.layers
+    kept = needed_layers(parts, layers)
     going = set(layers)
     for chain_id in sorted(table.layers, key=table.depth, reverse=True):
         record = table.layers[chain_id]
@@ -145,56 +144,6 @@ def _unregister(layout: Layout, layers: Set[LayerId]) -> List[LayerId]:
         else:
             writer.unregister_layer(layout, chain_id, staging=area(layout))
     return sorted(going)
-
-
-def needed_layers(
-    layout: Layout,
-    table: LayerTable,
-    besides: Set[LayerId],
-    besides_images: Collection[ImageId] = (),
-) -> Set[ChainId]:
-    """The layers that something in the store needs, other than these trees and images.
-
-    That is an image, a container, another layer, a tree that stands on it, or a record of BuildKit.
-    """
-    images = read_images(layout).images
-    needed = {
-        chain_id
-        for image_id, image in images.items()
-        if image_id not in besides_images
-        for chain_id in chain_ids(image.diff_ids)
-    }
-    stood_on = {
-        lower
-        for tree in read_trees(layout).trees.values()
-        if tree.name not in besides
-        for lower in tree.lowers
-    }
-    buildkit = _buildkits_records(layout)
-    tops = [record.parent for record in read_mounts(layout).mounts.values()]
-    for chain_id, record in table.layers.items():
-        if (
-            record.cache_id not in besides
-            or record.cache_id in stood_on
-            or chain_id.encode() in buildkit
-        ):
-            tops.append(chain_id)
-    for top in tops:
-        while top is not None and top in table.layers:
-            needed.add(top)
-            top = table.layers[top].parent
-    return needed
-
-
-def _buildkits_records(layout: Layout) -> bytes:
-    """The database of BuildKit's snapshots, which names image layers by their chain ids.
-
-    It is not parsed: what it has forgotten may still be in it, so that too much is kept at worst.
-    """
-    try:
-        return (layout.data_root / "buildkit" / "snapshots.db").read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 def _read(place: Path) -> List[Note]:

@@ -20,6 +20,7 @@ from ovl1.linux import mounts
 from ovl1.model import ChainId, ImageId
 from ovl1.store.imagedb import Image, chain_ids
 from ovl1.store.layerdb import LayerRecord
+from ovl1.store.needed import needed_layers
 from ovl1.store.references import familiar, split_name
 from ovl1.store.store import Store
 
@@ -220,9 +221,7 @@ def _unneeded(store: Store, gone: Set[Image]) -> Sequence[LayerRecord]:
         for record in [store.layers.get(chain_id)]
         if record is not None
     }
-    needed = pending.needed_layers(
-        store.layout, store.parts.layers, set(theirs), besides_images={i.image_id for i in gone}
-    )
+    needed = needed_layers(store.parts, theirs, {image.image_id for image in gone})
     left: Set[ChainId] = set(theirs.values()) - needed
     return [store.layers[chain_id] for chain_id in _top_first(store, left)]
 

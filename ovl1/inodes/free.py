@@ -20,8 +20,8 @@ from ovl1.linux.beneath import DIR, FILE, Directory, Name
 from ovl1.linux.extents import may_share, shared_bytes
 from ovl1.linux.trail import Trail
 from ovl1.model import ChainId, ContainerId, ImageId, LayerId, Progress, no_progress
-from ovl1.store.imagedb import chain_ids
 from ovl1.store.layout import LINK, LINKS, OVERLAY2
+from ovl1.store.needed import needed_layers
 from ovl1.store.store import Store
 
 _BLOCK = 512  # what st_blocks counts in, whatever the file system's own
@@ -117,10 +117,7 @@ def going(
     containers: Collection[ContainerId],
     trees: Collection[LayerId] = (),
 ) -> Going:
-    """What goes with these: image layers that nothing else needs then, top first.
-
-    Needed is what another image, container or tree stands on, or a record of BuildKit names.
-    """
+    """What goes with these: image layers that nothing else needs then, top first."""
     layers = store.parts.layers
     tops = [store.images[image_id].top for image_id in images]
     tops += [store.mounts[key].parent for key in containers if key in store.mounts]
@@ -130,7 +127,10 @@ def going(
         if top is not None and top in layers.layers
         for record in layers.chain(top)
     }
-    gone = theirs - _needed(store, theirs, images, containers)
+    besides: Set[str] = {store.layers[chain_id].cache_id for chain_id in theirs}
+    for mount in (store.mounts[key] for key in containers if key in store.mounts):
+        besides.update(layer_id for layer_id in (mount.mount_id, mount.init_id) if layer_id)
+    gone = theirs - needed_layers(without(store, containers).parts, besides, images)
     ordered = sorted(gone, key=lambda chain_id: (-layers.depth(chain_id), chain_id))
     alone = set(trees) - {layers.layers[chain_id].cache_id for chain_id in gone}
     return Going(tuple(images), tuple(containers), tuple(ordered), tuple(sorted(alone)))
@@ -168,47 +168,6 @@ def count(store: Store, what: Going, *, progress: Progress = no_progress) -> Fre
     freeing.kept, freeing.kept_bytes = len(left), sum(size for _, size in left)
     freeing.moving = counter.moving
     return freeing
-
-
-def _needed(
-    store: Store,
-    theirs: Set[ChainId],
-    images: Collection[ImageId],
-    containers: Collection[ContainerId],
-) -> Set[ChainId]:
-    layers = store.parts.layers
-    besides: Set[str] = {layers.layers[chain_id].cache_id for chain_id in theirs}
-    for container_id in containers:
-        mount = store.mounts.get(container_id)
-        if mount is not None:
-            besides.update(layer_id for layer_id in (mount.mount_id, mount.init_id) if layer_id)
-    stood_on = {
-        lower for name, tree in store.trees.items() if name not in besides for lower in tree.lowers
-    }
-    buildkit = _buildkits_records(store.layout.data_root)
-    needed = {
-        chain_id
-        for image_id, image in store.images.items()
-        if image_id not in images
-        for chain_id in chain_ids(image.diff_ids)
-    }
-    tops = [mount.parent for key, mount in store.mounts.items() if key not in containers]
-    tops += [
-        chain_id
-        for chain_id, record in layers.layers.items()
-        if chain_id not in theirs or record.cache_id in stood_on or chain_id.encode() in buildkit
-    ]
-    for top in tops:
-        if top is not None and top in layers.layers:
-            needed.update(record.chain_id for record in layers.chain(top))
-    return needed
-
-
-def _buildkits_records(data_root: Path) -> bytes:
-    """BuildKit's database, unparsed: it names image layers by their chain ids."""
-    with contextlib.suppress(FileNotFoundError):
-        return (data_root / "buildkit" / "snapshots.db").read_bytes()
-    return b""
 
 
 def _short_name(store: Store, layer_id: LayerId) -> Path:
