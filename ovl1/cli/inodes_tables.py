@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import List, Sequence, Union
 
 import click
@@ -14,6 +15,9 @@ from ovl1.inodes.tally import Counts
 _COLUMNS = (">DIRS", ">SYMLINKS", ">SPECIAL", ">FILES", ">SHARED NAMES")
 
 _MOST_UNREADABLE = 10
+
+_LAYER_ID = re.compile(r"(?<=/)([0-9a-f]{12})[0-9a-f]{52}(?=/)")
+"""In a path, which would be too wide for a terminal with all of it; JSON has all."""
 
 LEGEND = (
     ("DIRS", "directories; they cannot be shared, so each layer has all of them once more."),
@@ -165,7 +169,8 @@ def _size(made: Report, size: int) -> List[str]:
 
 def _linked(each: Linked) -> List[str]:
     limits = (each.limit, each.more_layers)
-    return [each.path, str(each.names), str(each.links)] + [
+    path = _LAYER_ID.sub(r"\1", each.path)
+    return [path, str(each.names), str(each.links)] + [
         "-" if limit is None else str(limit) for limit in limits
     ]
 

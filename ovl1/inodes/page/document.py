@@ -220,7 +220,7 @@ def _layouts(made: Report) -> Iterator[Markup]:
             figure(inodes.total),
         )
         drawn = bar(parts, most, height=22, label=f"{layout}: {told(parts, _IN_LAYOUT)}")
-        yield joined([title, drawn, counted_legend(parts, _IN_LAYOUT)])
+        yield element("div", title, drawn, counted_legend(parts, _IN_LAYOUT), class_="layout")
     if OVERLAY2 not in layouts:
         yield _how_to_compare(made)
 
