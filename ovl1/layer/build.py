@@ -2,8 +2,9 @@
 
 Entries of image layers become further names of the source's inodes, so that no data are copied
 and a name keeps its inode number; where the file system refuses (too many links, another project
-quota, an immutable file) and where the layer will be written to, they become copies. The source is
-only read. Nothing is fsynced here: the caller syncs the whole file system once at the end.
+quota, an immutable file) and where the layer will be written to, they become copies, all names of
+an inode those of one copy. The source is only read. Nothing is fsynced here: the caller syncs the
+whole file system once at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ovl1.layer.delta import Absent, Enter, Entry, Event, Leave, Whiteout
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
+from ovl1.tree.regroup import regroup
 from ovl1.tree.view import OPAQUE, Parts
 
 _NO_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM)
@@ -58,6 +60,7 @@ def build(events: Iterable[Event], target: Directory, *, own_copy: bool) -> Buil
     try:
         for event in events:
             builder.apply(event)
+        builder.regroup()
     finally:
         builder.close()
     return builder.built
@@ -122,6 +125,14 @@ class _Builder:
         elif isinstance(event, Absent):
             self.built.absent += 1
 
+    def regroup(self) -> None:
+        """When all is made: what an inode did take of its names goes to its copy, too."""
+        if not (self._copies and self.built.linked):
+            return
+        for _ in regroup(self._target, self._copies):
+            self.built.linked -= 1
+            self.built.relinked += 1
+
     def _enter(self, event: Enter) -> None:
         if not self._here:
             self._here.append(self._target.descend(()))
@@ -135,7 +146,8 @@ class _Builder:
 
     def _entry(self, event: Entry) -> None:
         here = self._here[-1]
-        if not self._own_copy:
+        first = self._copies.get(event.found.inode)
+        if first is None and not self._own_copy:
             try:
                 here.link_from(event.source, event.name, event.name)
                 self.built.linked += 1
@@ -143,7 +155,6 @@ class _Builder:
             except OSError as err:
                 if err.errno not in _NO_LINK:
                     raise
-        first = self._copies.get(event.found.inode)
         if first is not None:
             with self._target.descend(first[0]) as directory:
                 here.link_from(directory, first[1], event.name)

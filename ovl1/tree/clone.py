@@ -18,10 +18,11 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ovl1.closing import Closing
 from ovl1.linux import xattrs
-from ovl1.linux.beneath import DIR, Directory
+from ovl1.linux.beneath import Directory
 from ovl1.linux.trail import Trail
 from ovl1.linux.workers import Share, share_out, sharers
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
+from ovl1.tree.regroup import regroup
 
 _WORTH_FORKING = 4000
 """Entries; they take about 25 ms, workers a few to begin. A tenth of it is worth giving away."""
@@ -206,25 +207,10 @@ class _Copies(Closing):
     def _regrouped(self) -> Cloned:
         """Give the names that an inode did take to its copy, so that all are one group again."""
         done = Cloned()
-        pending: List[Tuple[int, bytes]] = []
-        target = self._target.at(0)
-        while True:
-            depth = len(self._target.parts)
-            status, changed = target.stat(), False
-            for name, inode, kind in target.names():
-                if kind == DIR:
-                    pending.append((depth, name))
-                elif inode in self._crowded:
-                    copy = self._crowded[inode]
-                    target.unlink(name)
-                    self._link(copy, target, name)
-                    done += Cloned(linked=-1) + _counted(copy)
-                    changed = True
-            if changed:
-                _set_times(target, status)
-            if not pending:
-                return done
-            target = self._target.enter(*pending.pop())
+        places = {inode: (copy.parts, copy.name) for inode, copy in self._crowded.items()}
+        for inode in regroup(self._root, places):
+            done += Cloned(linked=-1) + _counted(self._crowded[inode])
+        return done
 
 
 def _counted(copy: _Copy) -> Cloned:
