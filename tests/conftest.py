@@ -14,6 +14,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support import faults_tally  # noqa: E402
 from tests.support.capabilities import REQUIRED, names, probe  # noqa: E402
 from tests.support.leftovers import (  # noqa: E402
     TOKEN,
@@ -58,6 +59,10 @@ def pytest_report_header(config: pytest.Config) -> List[str]:
         if not capability.available:
             lines.append(f"this machine cannot: {name} ({capability.reason})")
     return lines
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    faults_tally.tell(terminalreporter)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,16 +12,25 @@ import errno
 import functools
 import random
 import signal
-from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
 import pytest
 
-from tests.support.faults import Point, Supervised, alone, failing_at, killed_at, signalled_at
+from tests.support.faults import (
+    Point,
+    Supervised,
+    alone,
+    failing_at,
+    happening_at,
+    killed_at,
+    signalled_at,
+)
 from tests.support.faults_calls import can_give
 from tests.support.faults_migration import (
     EXPLAINED,
+    IN_PLACE,
     MODES,
+    PURGE,
     ROLLBACK,
     RUN,
     VERBS,
@@ -29,11 +38,13 @@ from tests.support.faults_migration import (
     Stage,
     goes_on,
     stage,
+    survives_a_full_disk,
     survives_a_kill,
     survives_a_signal,
     survives_an_error,
 )
 from tests.support.faults_tally import Tally, spread, tally
+from tests.support.power import Disk
 
 __all__ = ["tally"]
 
@@ -42,7 +53,7 @@ pytestmark = [
     pytest.mark.timeout(3600),
 ]
 
-SERIES, SERIES_FULL = 4, 300
+SERIES, SERIES_FULL = 3, 200
 """How many series of accidents are tried."""
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMLINK, errno.EXDEV)
@@ -52,7 +63,7 @@ class Accident(NamedTuple):
     """Something that can happen at a point."""
 
     name: str
-    happens: Callable[[int, Callable[[], int], Path], Supervised]
+    happens: Callable[[int, Callable[[], int], Stage], Supervised]
     survived: Callable[[Stage, str, Supervised], None]
     quick: int
     """How many points of each verb are tried in the quick form."""
@@ -65,7 +76,7 @@ class Accident(NamedTuple):
 def error(number: int, *, lasting: bool = False) -> Accident:
     return Accident(
         f"{errno.errorcode[number]} {'from then on' if lasting else 'once'}",
-        lambda at, action, root: failing_at(at, number, action, root, lasting=lasting),
+        lambda at, action, place: failing_at(at, number, action, place.watched, lasting=lasting),
         survives_an_error,
         1,
         lambda point: can_give(point.call, number),
@@ -75,21 +86,40 @@ def error(number: int, *, lasting: bool = False) -> Accident:
 def signalled(number: int) -> Accident:
     return Accident(
         signal.Signals(number).name,
-        lambda at, action, root: signalled_at(at, number, action, root),
+        lambda at, action, place: signalled_at(at, number, action, place.watched),
         survives_a_signal,
         1,
     )
 
 
+def used_up(what: str, use_up: Callable[[Disk], None]) -> Accident:
+    """Really: somebody else takes it all."""
+    return Accident(
+        f"{what} used up",
+        lambda at, action, place: happening_at(
+            at, lambda group: use_up(place.disk), action, place.watched
+        ),
+        survives_a_full_disk,
+        1,
+    )
+
+
 ACCIDENTS = [
-    Accident("killed", killed_at, survives_a_kill, 5),
+    Accident(
+        "killed",
+        lambda at, action, place: killed_at(at, action, place.watched),
+        survives_a_kill,
+        4,
+    ),
     Accident(
         "killed, without workers",
-        lambda at, action, root: killed_at(at, alone(action), root),
+        lambda at, action, place: killed_at(at, alone(action), place.watched),
         survives_a_kill,
-        5,
+        4,
     ),
     *(error(number, lasting=lasting) for number in ERRORS for lasting in (False, True)),
+    used_up("inodes", Disk.use_up_inodes),
+    used_up("space", Disk.use_up_space),
     signalled(signal.SIGINT),
     signalled(signal.SIGTERM),
 ]
@@ -117,33 +147,36 @@ def test_an_accident_at_any_moment(
 
 
 def happens(place: Stage, verb: str, accident: Accident, number: int) -> None:
-    done = accident.happens(number, place.start(verb), place.root)
+    done = accident.happens(number, place.start(verb), place)
     try:
         accident.survived(place, verb, done)
     except AssertionError as err:
         raise AssertionError(f"{done.hit}\n{done.ended}\n{err}") from err
 
 
-@pytest.mark.parametrize("verb", [RUN, ROLLBACK])
+@pytest.mark.parametrize("verb", VERBS)
 def test_one_accident_after_the_other(place: Stage, verb: str, tally: Tally, full: bool) -> None:
-    """What puts things right meets with an accident, too; and once more."""
-    kind = f"{place.mode}, {verb}, three accidents in a row"
+    """What puts things right meets with an accident, too; and again, and again."""
+    kind = f"{place.mode}, {verb}, accidents in a row"
     attempt = functools.partial(series, place, verb)
     tally.try_all(kind, 0, range(SERIES_FULL if full else SERIES), attempt)
 
 
 def series(place: Stage, verb: str, seed: int) -> None:
+    """One goes on with what was begun, or back; in the end it must come to an end."""
     chance = random.Random(f"{place.mode} {verb} {seed}")
-    totals = [len(place.points(each)) for each in (verb, ROLLBACK, ROLLBACK)]
-    action = place.start(verb)
-    told = []
-    for total in totals:
+    after = {RUN: ("resume", "resume", ROLLBACK), ROLLBACK: (ROLLBACK,), PURGE: (PURGE,)}[verb]
+    total = len(place.points(verb))
+    action, told = place.start(verb), []
+    for _ in range(chance.randint(2, 6)):
         accident, number = chance.choice(ACCIDENTS), chance.randint(1, total)
-        done = accident.happens(number, action, place.root)
+        done = accident.happens(number, action, place)
         told.append(f"{accident} at {done.hit}: {done.ended}")
-        action = place.action(ROLLBACK)
+        action = place.action(chance.choice(after))
+    place.disk.make_room()
     try:
-        Aftermath(place, RUN, lost_power=True).ends_well()
+        assert not [text for text in told if "Traceback" in text]
+        Aftermath(place, verb, lost_power=True, shares_less=place.mode == IN_PLACE).ends_well()
     except AssertionError as err:
         raise AssertionError("\n".join([*told, str(err)])) from err
 
@@ -152,12 +185,12 @@ def series(place: Stage, verb: str, seed: int) -> None:
 def test_killed_and_gone_on_with(place: Stage, workers: bool, tally: Tally, full: bool) -> None:
     """`resume` ends what was begun, and proves it; and it can be taken back then."""
     points = [point.number for point in place.points(RUN)]
-    chosen = points if full else [points[at - 1] for at in spread(len(points), 5)]
+    chosen = points if full else [points[at - 1] for at in spread(len(points), 4)]
 
     def attempt(number: int) -> None:
         action = place.start(RUN)
-        done = killed_at(number, action if workers else alone(action), place.root)
-        goes_on(place, done)
+        done = killed_at(number, action if workers else alone(action), place.watched)
+        goes_on(place, done.hit)
 
     told = "with its workers" if workers else "without workers"
     tally.try_all(f"{place.mode}, run killed {told}, resumed", len(points), chosen, attempt)
@@ -167,7 +200,7 @@ def test_killed_and_gone_on_with(place: Stage, workers: bool, tally: Tally, full
 def test_interrupted_at_the_very_end_of_a_rollback(place: Stage, last: int) -> None:
     """When the journal goes, the times are given back all the same."""
     number = len(place.points(ROLLBACK)) + 1 - last
-    done = signalled_at(number, signal.SIGINT, alone(place.start(ROLLBACK)), place.root)
+    done = signalled_at(number, signal.SIGINT, alone(place.start(ROLLBACK)), place.watched)
     survives_a_signal(place, ROLLBACK, done)
 
 
@@ -176,5 +209,5 @@ def test_an_error_of_the_disk_is_explained(place: Stage, number: int) -> None:
     """Whoever reads it, or a script that sees the exit code, knows what there is to be done."""
     points = [point.number for point in place.points(RUN) if can_give(point.call, number)]
     for at in spread(len(points), 2):
-        done = failing_at(points[at - 1], number, place.start(RUN), place.root, lasting=True)
+        done = failing_at(points[at - 1], number, place.start(RUN), place.watched, lasting=True)
         assert done.ended.code in (0, *EXPLAINED), f"{done.hit}: {done.ended}"

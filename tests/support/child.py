@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -66,9 +67,12 @@ def running(action: Callable[[], int]) -> Iterator[Child]:
         # Before the child, which may be killed before it can.
         for name in ("out", "err"):
             Path(scratch, name).touch()
+        # Or its first collection would copy all that we have, page by page.
+        gc.freeze()
         pid = os.fork()
         if not pid:
             _be_child(action, Path(scratch))
+        gc.unfreeze()
         child = Child(pid, Path(scratch))
         try:
             yield child

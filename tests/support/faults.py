@@ -153,18 +153,25 @@ def failing_at(
     return supervised(action, place, decide)
 
 
-def signalled_at(number: int, sign: int, action: Callable[[], int], place: Path) -> Supervised:
-    """Do `action`, to which a signal is sent before its call `number`, which is done."""
+def happening_at(
+    number: int, happens: Callable[[Group], object], action: Callable[[], int], place: Path
+) -> Supervised:
+    """Do `action`; something happens before its call `number`, which is done."""
     happened: List[Point] = []
 
     def decide(point: Point, group: Group) -> int:
         if point.number == number:
             happened.append(point)
-            group.interrupt(sign)
+            happens(group)
         return 0
 
     done = supervised(action, place, decide)
     return done._replace(hit=happened[0] if happened else None)
+
+
+def signalled_at(number: int, sign: int, action: Callable[[], int], place: Path) -> Supervised:
+    """Do `action`, to which a signal is sent before its call `number`, which is done."""
+    return happening_at(number, lambda group: group.interrupt(sign), action, place)
 
 
 def alone(action: Callable[[], int]) -> Callable[[], int]:

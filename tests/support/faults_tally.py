@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, List, NamedTuple, Tuple, TypeVar
+from typing import Callable, Iterable, List, NamedTuple, TypeVar
 
 import pytest
 
@@ -27,10 +27,10 @@ class Line(NamedTuple):
 
 
 class Tally:
-    """A plugin of pytest that adds up; `tally` gives it."""
+    """What a test has tried; `tally` gives it."""
 
-    def __init__(self) -> None:
-        self._lines: List[Line] = []
+    def __init__(self, record: Callable[[str, object], None]) -> None:
+        self._record = record
 
     def try_all(
         self, kind: str, there: int, items: Iterable[Item], attempt: Callable[[Item], object]
@@ -49,37 +49,46 @@ class Tally:
             except AssertionError as err:
                 failed.append(f"{item}: {err}")
         line = Line(kind, there, tried, tried - len(failed))
-        self._lines.append(line)
+        self._record(_NAME, tuple(line))
         assert tried, f"{kind}: there is nothing to try"
         if failed:
             shown = "\n\n".join(failed[:_MAX_SHOWN])
             pytest.fail(f"{line}\n\n{shown}", pytrace=False)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What pytest calls at the end."""
-        if self._lines:
-            terminalreporter.section(_NAME)
-            for line in (*self._lines, self._total()):
-                terminalreporter.write_line(str(line))
 
-    def _total(self) -> Line:
-        numbers: List[Tuple[int, ...]] = [line[1:] for line in self._lines]
-        return Line("all", *map(sum, zip(*numbers)))
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Tally:
+    """To be imported by who counts points; what a worker of pytest-xdist counts arrives, too."""
+    return Tally(record_property)
 
 
-@pytest.fixture(scope="session")
-def tally(request: pytest.FixtureRequest) -> Tally:
-    """To be imported by who counts points; there is one for the session."""
-    plugins = request.config.pluginmanager
-    found = plugins.get_plugin(_NAME)
-    if not isinstance(found, Tally):
-        found = Tally()
-        plugins.register(found, _NAME)
-    return found
+def tell(reporter: pytest.TerminalReporter) -> None:
+    """Print what was tried, if anything was: for pytest's hook at the end of a session."""
+    reports = [report for kind in ("passed", "failed") for report in reporter.getreports(kind)]
+    lines = [
+        Line(*value)
+        for report in reports
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == _NAME
+    ]
+    if lines:
+        reporter.section(_NAME)
+        for line in (*sorted(lines), _total(lines)):
+            reporter.write_line(str(line))
+
+
+def _total(lines: List[Line]) -> Line:
+    return Line("all", *map(sum, zip(*(line[1:] for line in lines))))
 
 
 def spread(total: int, wanted: int) -> List[int]:
-    """`wanted` numbers from 1 to `total`, evenly, with both ends; all if there are no more."""
+    """`wanted` numbers from 1 to `total`, evenly, with both ends; all if there are no more.
+
+    One alone is in the middle, where there is something to take back and something to do.
+    """
     if total <= wanted:
         return list(range(1, total + 1))
+    if wanted == 1:
+        return [(total + 1) // 2]
     return sorted({1 + round(step * (total - 1) / (wanted - 1)) for step in range(wanted)})

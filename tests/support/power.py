@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import struct
@@ -26,7 +27,7 @@ _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN: _IOR('X', 125, _
 _NO_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH, XFS_FSOP_GOING_FLAGS_NOLOGFLUSH
 
 _MKFS = {
-    "ext4": ("-q", "-F", "-m", "0", "-N", "4096", "-E", "nodiscard,lazy_itable_init=1"),
+    "ext4": ("-q", "-F", "-m", "0", "-N", "1024", "-E", "nodiscard,lazy_itable_init=1"),
     "xfs": ("-q", "-f", "-K"),
 }
 _MEBIBYTES = {"ext4": 64, "xfs": 320}
@@ -34,6 +35,7 @@ _MOUNT_OPTIONS = {"ext4": "loop,noinit_itable", "xfs": "loop"}
 KINDS = tuple(_MKFS)
 
 _PATIENCE = 5.0
+_FILLER = "filler"
 
 
 class Disk:
@@ -88,6 +90,38 @@ class Disk:
         """Mount it anew from what is on the disk; whoever has something open must be gone."""
         self.unmount()
         self.mount()
+
+    def use_up_inodes(self) -> None:
+        """Leave no inode to anybody, until `make_room`."""
+        place = self._filler()
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                os.mknod(place / str(number))
+
+    def use_up_space(self) -> None:
+        """Leave no block to anybody, until `make_room`."""
+        fd = os.open(self._filler() / "blocks", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            system = os.fstatvfs(fd)
+            end, size = 0, system.f_bavail * system.f_frsize
+            while size >= system.f_frsize:
+                try:
+                    os.posix_fallocate(fd, end, size)
+                    end += size
+                except OSError:
+                    size //= 2
+        finally:
+            os.close(fd)
+
+    def make_room(self) -> None:
+        """Give back what was used up, if anything was."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.mount_point / _FILLER)
+
+    def _filler(self) -> Path:
+        made = self.mount_point / _FILLER
+        made.mkdir(exist_ok=True)
+        return made
 
     def mount(self) -> None:
         """Mount it, which replays the log."""

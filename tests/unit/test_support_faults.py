@@ -84,7 +84,7 @@ def test_errors_and_the_calls_that_give_them() -> None:
 
 @pytest.mark.parametrize(
     ("total", "wanted", "expected"),
-    [(3, 5, [1, 2, 3]), (9, 3, [1, 5, 9]), (10, 2, [1, 10]), (0, 4, [])],
+    [(3, 5, [1, 2, 3]), (9, 3, [1, 5, 9]), (10, 2, [1, 10]), (9, 1, [5]), (0, 4, [])],
 )
 def test_spread(total: int, wanted: int, expected: List[int]) -> None:
     assert spread(total, wanted) == expected
