@@ -59,8 +59,8 @@ _FIRST_FD = 3  # sd_listen_fds(3)
 @click.option(
     "--no-sync",
     is_flag=True,
-    help="Do not wait until layers are on the disk, as Docker's own drivers do not: a power cut "
-    "may lose the last ones.",
+    help="Do not wait until an image's layer is on the disk, as Docker's own drivers do not: after "
+    "a power cut the last ones may lack content.",
 )
 @click.option(
     "--state",
@@ -85,12 +85,11 @@ def command(
     With -v each call is a line on standard error, with --json an object; without, only those that
     failed. Beside --metrics, GET /metrics on the socket itself tells the counters.
     """
-    path = path.absolute()
-    _check_name(path)
     counters = Metrics()
     with contextlib.ExitStack() as stack:
         stopping = stack.enter_context(_stopped_by_signals())
-        listener = _activated() or stack.enter_context(listening(path))
+        listener = _activated() or stack.enter_context(listening(_checked(path.absolute())))
+        path = Path(os.fsdecode(listener.getsockname()))
         plugin = stack.enter_context(
             Plugin(_LAYOUTS[layout], path, failed=_complain, state=state, sync=not no_sync)
         )
@@ -116,7 +115,8 @@ def _serving(sock: socket.socket, site: Callable[[Exchange], None]) -> ContextMa
     return serving(sock, site, failed=lambda text: output.remark(f"ovl1: {text}"))
 
 
-def _check_name(path: Path) -> None:
+def _checked(path: Path) -> Path:
+    """A socket that Docker will find, and ask."""
     if path.suffix != ".sock":
         raise WrongUsage(f"{path}: Docker looks for sockets whose names end in .sock")
     if path.stem in DRIVERS:
@@ -124,6 +124,7 @@ def _check_name(path: Path) -> None:
             f"{path}: Docker has a driver {path.stem} of its own, and would not ask this one",
             resolution="Give the socket another name.",
         )
+    return path
 
 
 @contextlib.contextmanager

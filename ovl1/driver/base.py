@@ -103,5 +103,7 @@ class Driver(Protocol):
     ) -> List[Change]:
         """What differs from the parent, sorted by path; arguments as for `diff`."""
 
-    def diff_size(self, layer_id: LayerId, parent: Optional[LayerId]) -> int:
-        """Bytes of the files that the layer has added or changed, each inode once."""
+    def diff_size(
+        self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool = False
+    ) -> int:
+        """Bytes of the files that `changes` lists as added or modified, each inode once."""

@@ -212,10 +212,12 @@ class OverlayDriver(abc.ABC):
         with self._compared(layer_id, parent) as (new, old):
             return list(layer_changes.changes(new, old, docker=docker))
 
-    def diff_size(self, layer_id: LayerId, parent: Optional[LayerId]) -> int:
+    def diff_size(
+        self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool = False
+    ) -> int:
         """See `ovl1.driver.base.Driver`."""
         with self._compared(layer_id, parent) as (new, old):
-            return layer_changes.changes_size(new, old)
+            return layer_changes.changes_size(new, old, docker=docker)
 
     # What they share.
 

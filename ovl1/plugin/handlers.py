@@ -17,6 +17,7 @@ from ovl1.closing import Closing
 from ovl1.driver.common import RUNTIME, OverlayDriver
 from ovl1.driver.opening import open_driver
 from ovl1.errors import OvlError, Refused, WrongUsage
+from ovl1.linux.durable import sync_file_system
 from ovl1.plugin.memory import Memory
 from ovl1.plugin.protocol import BadRequest, Fields, change_values, encoded
 from ovl1.plugin.sweeper import Sweeper
@@ -34,7 +35,7 @@ class Plugin(Closing):
         socket: the path of the socket that it is reached by, as a name for what it remembers.
         failed: is told of failures that no call can answer with.
         state: where it keeps what must outlive it, and the driver its locks and counts.
-        sync: see `ovl1.driver.common.OverlayDriver`.
+        sync: let a layer's content be on the disk before Docker is told that it is there.
     """
 
     def __init__(
@@ -92,8 +93,15 @@ class Plugin(Closing):
             yield
 
     def apply_diff(self, fields: Fields, tar: BinaryIO) -> Values:
-        """Fill a layer; raises as `call`, and what reading from `tar` raises."""
-        applied = self._driver.apply_diff(fields.layer_id, fields.parent, tar)
+        """Fill a layer; raises as `call`, and what reading from `tar` raises.
+
+        Docker records an image when it has the answer, and waits for its records to be on the
+        disk; so the layer must be there first, and all that led to it.
+        """
+        driver = self._driver
+        applied = driver.apply_diff(fields.layer_id, fields.parent, tar)
+        if self._sync:
+            sync_file_system(driver.layout.home)
         return {"Size": applied.size}
 
     def diff(self, fields: Fields) -> Iterator[bytes]:
@@ -151,7 +159,8 @@ class Plugin(Closing):
             home=home.name,
             id_maps=fields.id_maps,
             runtime=self._state,
-            sync=self._sync,
+            # A container's layer need not outlive a power cut: what it writes does not, either.
+            sync=False,
         )
 
     def _create(self, fields: Fields) -> Values:
@@ -194,11 +203,12 @@ class Plugin(Closing):
         return _DONE
 
     def _changes(self, fields: Fields) -> Values:
-        found = self._driver.changes(fields.layer_id, fields.parent)
+        found = self._driver.changes(fields.layer_id, fields.parent, docker=True)
         return {"Changes": change_values(found)} if found else {}
 
     def _diff_size(self, fields: Fields) -> Values:
-        return {"Size": self._driver.diff_size(fields.layer_id, fields.parent)}
+        size = self._driver.diff_size(fields.layer_id, fields.parent, docker=True)
+        return {"Size": size}
 
     def _activate(self, _fields: Fields) -> Values:
         return {"Implements": ["GraphDriver"]}

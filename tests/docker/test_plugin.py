@@ -216,7 +216,9 @@ def test_an_image_is_built(host: Host, buildkit: bool) -> None:
     assert host.run("next:1", options=("--rm",)) == "five"
 
 
-def test_a_squashed_build_asks_for_a_distant_parent(host: Host) -> None:
+def test_a_squashed_build_asks_for_a_distant_parent(host: Host, full: bool) -> None:
+    if not full:
+        pytest.skip("in the full form")
     docker = host.daemon.docker
     options = ("-q", "--squash", "--network=none", "-t", "squashed:1")
     docker("build", *options, "-", stdin=STEPS.encode())

@@ -27,7 +27,7 @@ def test_every_row_has_its_figures(tmp_path_factory: pytest.TempPathFactory, ful
     done = subprocess.run([*command, "--directory", str(place)], check=True, stdout=subprocess.PIPE)
     assert os.listdir(place) == []
     tables = json.loads(done.stdout)
-    assert len(tables["of overlay"]) == 6
+    assert len(tables["of overlay"]) == 4
     for figures in tables["of overlay"].values():
         assert set(figures) >= {"load", "build", "run", "diff", "commit", "rm, rmi", "all"}
         assert min(figures.values()) > 0

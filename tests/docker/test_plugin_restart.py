@@ -127,11 +127,13 @@ def test_killed_in_the_middle_of_anything(both: Plugged, full: bool) -> None:
         except DockerError as error:
             failed.append(str(error))
 
-    began = time.monotonic()
     failed: list[str] = []
-    work()
-    assert failed == []
-    lasts = time.monotonic() - began
+    lasts = 3.0
+    if full:
+        began = time.monotonic()
+        work()
+        assert failed == []
+        lasts = time.monotonic() - began
     for _ in range(30 if full else 1):
         thread = threading.Thread(target=work)
         thread.start()

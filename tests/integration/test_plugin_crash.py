@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.support.plugin_place import (
     server,
     soon,
 )
+from tests.support.power import disk as disk_to_fail
 
 pytestmark = [pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")]
 pytest.importorskip("cheroot", reason="cheroot is not installed: pip install -e .[plugin]")
@@ -119,6 +121,33 @@ def test_a_daemon_that_was_killed_has_put_nothing(place: Place) -> None:
     assert len(place.mounted()) == 1
     place.driver.put(container)
     assert place.mounted() == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.needs(f"mkfs.{kind}")) for kind in ("ext4", "xfs")],
+)
+@pytest.mark.parametrize("layout", ["overlay1", "overlay2"])
+def test_the_power_fails(layout: str, kind: str, tmp_path: Path, full: bool) -> None:
+    """What Docker was told is there is there, whole, without its asking for it."""
+    if not full and (layout, kind) in (("overlay1", "xfs"), ("overlay2", "ext4")):
+        pytest.skip("in the full form")
+    content = os.urandom(100_000)
+    with disk_to_fail(kind, tmp_path) as failing, tempfile.TemporaryDirectory() as work:
+        options = ["--layout", layout]
+        with Serve(Path(work, "x.sock"), Path(work), options) as serve, introduced(
+            failing.mount_point, serve
+        ) as place:
+            base = place.layer(None, entry("dir/", b"5"), entry("dir/file", data=content))
+            over = place.layer(base, entry("dir/more", data=content))
+            failing.lose_power()
+            serve.kill()
+            failing.restart()
+            serve.start()
+            root = place.driver.get(over)
+            for name in ("file", "more"):
+                assert (root / "dir" / name).read_bytes() == content
+            place.driver.put(over)
 
 
 def test_after_a_daemon_has_ended_nothing_is_remembered(place: Place) -> None:

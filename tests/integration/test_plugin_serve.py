@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import tarfile
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from ovl1.formats.tarstream import as_file
 from ovl1.linux.loopback import loop_file_system
 from ovl1.model import IdMaps, IdRange
 from ovl1.store.layout import Layout
@@ -131,6 +133,24 @@ def test_a_client_that_breaks_off_an_apply(place: Place) -> None:
     place.driver.remove(layer_id)
     place.driver.create(layer_id, None)
     assert retried(place, layer_id).values == {"Size": 0}
+
+
+def test_changes_are_those_that_docker_lists(place: Place) -> None:
+    """So that ``docker diff`` says the same on any driver; a commit has them all."""
+    base = place.layer(None, entry("seen"), entry("overlooked"))
+    container = place.container(base)
+    root = place.driver.get(container)
+    (root / "seen").chmod(0o700)
+    os.setxattr(root / "overlooked", "user.mine", b"value")
+    place.driver.put(container)
+    asked = {"ID": container, "Parent": base}
+    said = place.ask("Changes", **asked).values
+    assert said == {"Changes": [{"Path": "/seen", "Kind": 0}]}
+    with (root.parent / "upper" / "seen").open() as file:
+        assert place.ask("DiffSize", **asked).values == {"Size": len(file.read())}
+    tar = as_file(place.driver.diff(container, base))
+    with tarfile.open(fileobj=tar, mode="r|") as members:
+        assert members.getnames() == ["overlooked", "seen"]
 
 
 def test_removed_layers_are_deleted_later(place: Place) -> None:

@@ -150,13 +150,16 @@ class SocketDriver:
         return _chunks(connection, response)
 
     def changes(
-        self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool = False
+        self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool = True
     ) -> List[Change]:
-        assert not docker
+        assert docker
         found = self._ask("Changes", **_pair(layer_id, parent)).get("Changes", [])
         return [Change(each["Path"].encode(), ChangeKind(each["Kind"])) for each in found]
 
-    def diff_size(self, layer_id: LayerId, parent: Optional[LayerId]) -> int:
+    def diff_size(
+        self, layer_id: LayerId, parent: Optional[LayerId], *, docker: bool = True
+    ) -> int:
+        assert docker
         return int(self._ask("DiffSize", **_pair(layer_id, parent)).get("Size", 0))
 
     def _ask(self, name: str, **values: object) -> Dict[str, Any]:

@@ -90,7 +90,9 @@ def test_systemd_passes_the_socket_and_is_told(work: Path) -> None:
             "NOTIFY_SOCKET": str(work / "notify"),
             "PYTHONPATH": str(ROOT),
         }
-        with subprocess.Popen(command, stdin=given.fileno(), env=environment) as process:
+        with subprocess.Popen(
+            command, stdin=given.fileno(), env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
             try:
                 assert notified.recv(100) == b"READY=1"
                 connection = Connection(path)
@@ -101,6 +103,8 @@ def test_systemd_passes_the_socket_and_is_told(work: Path) -> None:
                 assert process.wait(20) == 0
             finally:
                 process.kill()
+            assert process.stderr is not None
+            assert f"serving overlay1 at {path}" in process.stderr.read()
         assert path.exists()
         assert not (work / "unused.sock").exists()
         # Who comes now waits for the next one.

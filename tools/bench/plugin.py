@@ -51,9 +51,7 @@ CONTESTANTS = (
     Contestant("overlay", OVERLAY, []),
     Contestant("overlay2", OVERLAY2, []),
     Contestant("ovl1, overlay1", "", ["--layout", "overlay1"]),
-    Contestant("ovl1, overlay1, --no-sync", "", ["--layout", "overlay1", "--no-sync"]),
     Contestant("ovl1, overlay2", "", ["--layout", "overlay2"]),
-    Contestant("ovl1, overlay2, --no-sync", "", ["--layout", "overlay2", "--no-sync"]),
 )
 TOTAL = "all"
 
