@@ -10,7 +10,14 @@ import click
 
 from ovl1.cli import migrate_output, output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.migrate_options import changing, check_modes, in_place_option, times_option, to_option
+from ovl1.cli.migrate_options import (
+    changing,
+    check_modes,
+    in_place_option,
+    strict_option,
+    times_option,
+    to_option,
+)
 from ovl1.driver.cost import cost_of
 from ovl1.errors import CheckFailed
 from ovl1.migrate import back, engine, finish, modes
@@ -39,7 +46,8 @@ def command() -> None:
     """Convert an overlay store to overlay2, with all images and containers.
 
     Ids, names, digests and containers stay what they are. The new layers are made beside the old
-    ones from hardlinks, proved, and put into place by renames.
+    ones from hardlinks, proved, and put into place by renames. Broken parts of the store stay
+    behind; `plan` lists them.
     """
 
 
@@ -47,9 +55,12 @@ def command() -> None:
 @to_option
 @in_place_option
 @times_option
+@strict_option
 @json_option
 @click.pass_obj
-def plan(context: Context, *, to: Optional[Path], in_place: bool, directory_times: str) -> None:
+def plan(
+    context: Context, *, to: Optional[Path], in_place: bool, directory_times: str, strict: bool
+) -> None:
     """Show what a migration would do and what it takes; changes nothing."""
     check_modes(to, in_place=in_place)
     prepared = engine.prepare(
@@ -57,6 +68,7 @@ def plan(context: Context, *, to: Optional[Path], in_place: bool, directory_time
         to=to,
         in_place=in_place,
         keep_directory_times=directory_times == "keep",
+        strict=strict,
     )
     with phases(context) as progress:
         cost = cost_of(
@@ -91,11 +103,18 @@ def plan(context: Context, *, to: Optional[Path], in_place: bool, directory_time
 @to_option
 @in_place_option
 @times_option
+@strict_option
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
 @json_option
 @click.pass_obj
 def run(
-    context: Context, *, to: Optional[Path], in_place: bool, directory_times: str, no_verify: bool
+    context: Context,
+    *,
+    to: Optional[Path],
+    in_place: bool,
+    directory_times: str,
+    strict: bool,
+    no_verify: bool,
 ) -> None:
     """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
@@ -110,6 +129,7 @@ def run(
             in_place=in_place,
             keep_directory_times=directory_times == "keep",
             verify=not no_verify,
+            strict=strict,
             progress=progress,
         )
     migrate_output.print_outcome(context, outcome)

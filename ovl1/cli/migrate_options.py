@@ -41,6 +41,10 @@ times_option = click.option(
     "times in the image.",
 )
 
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse a store that has broken parts; else they are left out."
+)
+
 
 def check_modes(to: Optional[Path], *, in_place: bool) -> None:
     """Refuse options that contradict each other."""

@@ -41,6 +41,10 @@ def print_outcome(context: Context, outcome: Outcome) -> None:
     )
     if proof is not None:
         _print_proof(proof.views, proof.diff_ids, 0, proof.notes)
+    if plan.left and not context.quiet:
+        output.remark(f"Not taken along, and deleted by a purge: {len(plan.left)} things.")
+        for text in plan.left:
+            output.remark(f"  {text}")
     if not context.quiet:
         output.remark(
             "Next: if daemon.json or the service says storage-driver overlay, change it to "

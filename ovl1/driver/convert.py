@@ -150,6 +150,14 @@ def read_listing(conversion: Conversion) -> Optional[Listed]:
         return listing(tarsplit.names(file))
 
 
+def _listing_if_sound(conversion: Conversion) -> Optional[Listed]:
+    """Docker uses layers whose record of the tar is damaged; so the trees must do, as without."""
+    try:
+        return read_listing(conversion)
+    except LayerError:
+        return None
+
+
 def content(
     store: Store, conversion: Conversion, *, keep_directory_times: bool = True
 ) -> Iterator[Event]:
@@ -162,7 +170,7 @@ def content(
         BrokenStore, LayerError: a source is missing or cannot be represented.
     """
     keep = keep_directory_times or conversion.kind != IMAGE
-    listed = read_listing(conversion)
+    listed = _listing_if_sound(conversion)
     with open_view(store, conversion.layer_id) as new:
         if conversion.parent is None:
             yield from delta(new, None, listed, keep_directory_times=keep)

@@ -34,7 +34,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
         Move(area.source.image, area.old.image),
         MakeHome(area, progress),
         *layer_steps(source, plan, progress),
-        CopyMetadata(area),
+        CopyMetadata(source),
         *([Prove(source, plan, progress)] if plan.verify else []),
         Move(area.staged.image, area.target.image),
         *(

@@ -33,7 +33,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
     return [
         MakeHome(area, progress),
         *layer_steps(source, plan, progress),
-        CopyMetadata(area),
+        CopyMetadata(source),
         *(CopyRest(area, name) for name in plan.rest),
         *(NameDriver(area, container) for container in plan.containers),
         *([Prove(source, plan, progress)] if plan.verify else []),

@@ -29,6 +29,7 @@ from ovl1.model import Progress, no_progress
 from ovl1.store.discovery import discover
 from ovl1.store.layout import OVERLAY
 from ovl1.store.store import Store
+from ovl1.store.whole import whole_part
 
 
 class Prepared(NamedTuple):
@@ -64,12 +65,15 @@ def prepare(
     in_place: bool = False,
     keep_directory_times: bool = True,
     verify: bool = True,
+    strict: bool = False,
 ) -> Prepared:
     """Read the store and decide what to do; changes nothing.
 
     Args:
         to: the data-root to make, which must be empty, or missing; None to stay in `data_root`.
         in_place: convert the layers themselves, which takes next to no inodes.
+        strict: refuse a store that has broken parts, instead of leaving them out; in place they
+            cannot be left out.
 
     Raises:
         Refused: something forbids a migration; says what, and what to do.
@@ -82,17 +86,18 @@ def prepare(
     if target is not None:
         preflight.check_empty(target)
     store = Store.open(root, OVERLAY)
-    preflight.check_store(store)
-    layers = tuple(conversions(store))
+    preflight.check_store(store, strict=strict, in_place=in_place)
+    whole = whole_part(store)
+    layers = tuple(conversions(whole.store))
     plan = make_plan(
-        store,
+        whole,
         layers,
         target=target,
         in_place=in_place,
         keep_directory_times=keep_directory_times,
         verify=verify,
     )
-    return Prepared(store, layers, plan)
+    return Prepared(whole.store, layers, plan)
 
 
 def run(
@@ -102,6 +107,7 @@ def run(
     in_place: bool = False,
     keep_directory_times: bool = True,
     verify: bool = True,
+    strict: bool = False,
     progress: Progress = no_progress,
 ) -> Outcome:
     """Migrate the store; durable when it returns.
@@ -109,6 +115,7 @@ def run(
     Args:
         to: as for `prepare`; it is made if it is missing. Then `data_root` is only read.
         in_place: as for `prepare`; not together with `to`.
+        strict: as for `prepare`.
 
     Raises:
         Refused, NotPossibleHere, CheckFailed: nothing was changed, or it was taken back.
@@ -124,6 +131,7 @@ def run(
             in_place=in_place,
             keep_directory_times=keep_directory_times,
             verify=verify,
+            strict=strict,
         )
         plan = prepared.plan
         with _target(plan):

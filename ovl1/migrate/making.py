@@ -17,6 +17,7 @@ from ovl1.migrate.plan import Plan
 from ovl1.migrate.source import Source
 from ovl1.migrate.steps import Result, Step
 from ovl1.model import Progress
+from ovl1.store.naming import write_names
 from ovl1.tree.remove import remove_path
 from ovl1.tree.view import StackView
 
@@ -103,9 +104,17 @@ class MakeLayers:
 
 @dataclass(frozen=True)
 class CopyMetadata:
-    """The records of layers and images; hardlinks would not do, Docker writes some in place."""
+    """The records of layers and images; hardlinks would not do, Docker writes some in place.
 
-    area: Area
+    Those of broken parts are not taken along: see `ovl1.store.whole`.
+    """
+
+    source: Source
+
+    @property
+    def area(self) -> Area:
+        """Where it is copied."""
+        return self.source.area
 
     @property
     def what(self) -> str:
@@ -120,6 +129,12 @@ class CopyMetadata:
         view = StackView([Directory.open(self.area.origin.image)])
         with view, Directory.open(target) as here:
             build(delta(view, None, None), here, own_copy=True)
+        whole = self.source.whole
+        for name in whole.metadata:
+            remove_path(target / name)
+        if whole.names_changed:
+            names = whole.store.references
+            write_names(self.area.staged.repositories, {**names.tags, **names.digests})
         durable.sync_file_system(target)
         return None
 

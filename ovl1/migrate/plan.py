@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ovl1.driver.convert import Conversion
 from ovl1.migrate.area import Area
 from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
-from ovl1.store.store import Store
+from ovl1.store.whole import Whole
 
 SIDE_BY_SIDE, ELSEWHERE, IN_PLACE = "side by side", "elsewhere", "in place"
 
@@ -111,7 +111,7 @@ def _conversion(area: Area, values: Sequence[Any]) -> Conversion:
 
 
 def make_plan(
-    store: Store,
+    whole: Whole,
     conversions: Sequence[Conversion],
     *,
     target: Optional[Path] = None,
@@ -119,30 +119,21 @@ def make_plan(
     keep_directory_times: bool = True,
     verify: bool = True,
 ) -> Plan:
-    """Decide how to convert `store`, of which `conversions` are the layers.
+    """Decide how to convert what is whole of a store, of which `conversions` are the layers.
 
     Args:
         target: the data-root to make; None to convert the store where it is.
         in_place: turn the layers themselves into overlay2's.
     """
+    store = whole.store
     layers = tuple(conversion.layer_id for conversion in conversions)
-    converted = set(layers)
-    left = [
-        f"{tree.name}: nothing refers to it ({tree.reason or tree.kind})"
-        for tree in store.trees.values()
-        if tree.name not in converted
-    ]
-    left += [
-        f"container {container.name or key[:12]}: belongs to driver {container.driver or 'aufs'}"
-        for key, container in store.foreign_containers.items()
-    ]
     plan = Plan(
         data_root=store.layout.data_root,
         layers=layers,
         containers=tuple(sorted(store.containers)),
         keep_directory_times=keep_directory_times,
         verify=verify,
-        left=tuple(left),
+        left=tuple(_left(whole, set(layers))),
     )
     if target is None:
         plan = replace(plan, aside=_in_the_way(plan.area.target))
@@ -155,6 +146,24 @@ def make_plan(
     return replace(
         plan, mode=ELSEWHERE, data_root=target, source_root=plan.data_root, rest=tuple(rest)
     )
+
+
+def _left(whole: Whole, converted: Set[LayerId]) -> Iterator[str]:
+    """What is not converted, in words."""
+    store = whole.store
+    yield from whole.left
+    for tree in store.trees.values():
+        if tree.name in converted:
+            continue
+        claimed = tree.name in store.parts.layers.claimed
+        yield f"{tree.name}: " + (
+            "what it belongs to is left out"
+            if claimed
+            else f"nothing refers to it ({tree.reason or tree.kind})"
+        )
+    for key, container in store.foreign_containers.items():
+        driver = container.driver or "aufs"
+        yield f"container {container.name or key[:12]}: belongs to driver {driver}"
 
 
 def _in_the_way(target: Layout) -> Tuple[str, ...]:

@@ -32,23 +32,29 @@ def refuse_if_in_progress(data_root: Path, journal_path: Path) -> None:
         )
 
 
-def check_store(store: Store) -> None:
-    """The store must be whole.
+def check_store(store: Store, *, strict: bool = False, in_place: bool = False) -> None:
+    """The store must be readable; broken parts of it are left out later.
+
+    Args:
+        strict: it must have no broken part either.
+        in_place: nor may it then, as the records stay where they are.
 
     Raises:
         BrokenStore: lists what is broken.
     """
-    if store.errors:
-        problems = [
-            f"{problem.where}: {problem.what}. {problem.resolution}" for problem in store.errors
-        ]
+    layout = store.layout
+    needed = (layout.home, layout.layers, layout.image_configs, layout.mounts, layout.containers)
+    found = [problem for problem in store.errors if strict or in_place or problem.where in needed]
+    if found:
+        problems = [f"{problem.where}: {problem.what}. {problem.resolution}" for problem in found]
         raise BrokenStore(
-            f"the store has {len(problems)} broken part(s); it must be whole to be migrated"
+            f"the store has {len(problems)} broken part(s)"
             if len(problems) > 1
-            else "the store has a broken part; it must be whole to be migrated",
+            else "the store has a broken part",
             details=listed(problems),
             resolution="Mend or remove what is broken with the Docker version that wrote the "
-            "store, then run this again. Nothing was changed.",
+            "store, then run this again. Nothing was changed."
+            + (" Without --in-place they would be left out." if in_place and not strict else ""),
         )
 
 

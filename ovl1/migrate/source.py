@@ -10,6 +10,7 @@ from ovl1.errors import HalfDone
 from ovl1.migrate.area import Area
 from ovl1.model import LayerId
 from ovl1.store.store import Store
+from ovl1.store.whole import Whole, whole_part
 
 
 class Source:
@@ -24,9 +25,14 @@ class Source:
         self._layers = tuple(layers)
 
     @cached_property
+    def whole(self) -> Whole:
+        """What is whole of the old store, and what is not."""
+        return whole_part(Store.of(self.area.origin))
+
+    @property
     def store(self) -> Store:
-        """The old store."""
-        return Store.of(self.area.origin)
+        """The old store, without what is broken."""
+        return self.whole.store
 
     @cached_property
     def conversions(self) -> Tuple[Conversion, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Sequence
 
 from ovl1.driver.convert import IMAGE, Conversion, open_view
-from ovl1.errors import BrokenStore
+from ovl1.errors import BrokenStore, LayerError
 from ovl1.formats import tarsplit
 from ovl1.layer.export import Problem, ViewContents, check
 from ovl1.linux.workers import in_parallel
@@ -134,7 +134,10 @@ def tar_problems(store: Store, layer: Conversion, expected: DiffId) -> List[Prob
     assert layer.tar_split is not None
     view = open_view(store, layer.layer_id)
     with view, Cursor(view) as cursor, open(layer.tar_split, "rb") as file:
-        return check(tarsplit.read(file), ViewContents(cursor), expected)
+        try:
+            return check(tarsplit.read(file), ViewContents(cursor), expected)
+        except LayerError as err:
+            return [Problem(b"", err.brief)]
 
 
 def _told(layer: Conversion, difference: Difference) -> str:

@@ -18,7 +18,7 @@ from ovl1.store.layout import Layout
 from ovl1.store.mounts import MountRecord, MountTable
 from ovl1.store.problem import Problem
 from ovl1.store.references import References
-from ovl1.store.trees import LEFTOVER, Tree, TreeTable
+from ovl1.store.trees import IMAGE, LEFTOVER, STACKED, Tree, TreeTable
 
 _RELOAD = "Remove the images that use this layer and load or pull them again."
 _NO_START = "The container cannot start; `docker rm` it, or restore the tree from a backup."
@@ -62,18 +62,32 @@ def orphans(parts: Parts) -> List[Tree]:
     ]
 
 
-def _objection(parts: Parts, layer_id: LayerId) -> Optional[str]:
+def tree_objection(parts: Parts, layer_id: LayerId) -> Optional[str]:
+    """Why the tree of a layer cannot be used, if so: it is missing, none, or stands on nothing."""
     tree = parts.trees.trees.get(layer_id)
     if tree is None:
         return f"its tree {layer_id.short} is missing"
     if tree.kind == LEFTOVER:
         return f"its tree {layer_id.short} is no layer: {tree.reason}"
+    for lower in tree.lowers:
+        below = parts.trees.trees.get(lower)
+        if below is None or below.kind not in (IMAGE, STACKED):
+            return f"its tree {layer_id.short} stands on {lower.short}, missing or no layer"
     return None
+
+
+def mount_objection(parts: Parts, mount: MountRecord) -> Optional[str]:
+    """Why a container's layers cannot be used, if so: one is missing, or below them is another."""
+    for layer_id in (mount.mount_id, mount.init_id):
+        what = tree_objection(parts, layer_id) if layer_id else None
+        if what:
+            return what
+    return _chain_objection(parts, mount.parent) or _wrong_lower(parts, mount)
 
 
 def _layers(parts: Parts) -> Iterator[Problem]:
     for record in parts.layers.layers.values():
-        what = _objection(parts, record.cache_id)
+        what = tree_objection(parts, record.cache_id)
         if what:
             yield Problem(parts.layout.record(record.chain_id), what, _RELOAD)
 
@@ -105,11 +119,7 @@ def _references(parts: Parts) -> Iterator[Problem]:
 def _mounts(parts: Parts) -> Iterator[Problem]:
     for mount in parts.mounts.mounts.values():
         where = parts.layout.mount(mount.container_id)
-        for layer_id in (mount.mount_id, mount.init_id):
-            what = _objection(parts, layer_id) if layer_id else None
-            if what:
-                yield Problem(where, what, _NO_START)
-        what = _chain_objection(parts, mount.parent) or _wrong_lower(parts, mount)
+        what = mount_objection(parts, mount)
         if what:
             yield Problem(where, what, _NO_START)
         if mount.container_id not in parts.containers.containers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping
 
 from ovl1.errors import BrokenStore, WrongUsage
@@ -50,6 +51,18 @@ def tag_images(layout: Layout, images: Mapping[str, ImageId]) -> List[str]:
         for name, image_id in entered.items():
             repositories.setdefault(split_name(name)[0], {})[name] = image_id
     return list(entered)
+
+
+def write_names(path: Path, names: Mapping[str, ImageId]) -> None:
+    """Write a ``repositories.json`` with these names, tags and digests alike; durable.
+
+    Args:
+        path: where; what is there is replaced.
+    """
+    repositories: Dict[str, Dict[str, str]] = {}
+    for name, image_id in names.items():
+        repositories.setdefault(split_name(name)[0], {})[name] = image_id
+    durable.write_file(path, gojson.encoded({_REPOSITORIES: repositories}), mode=0o600)
 
 
 def untag_images(layout: Layout, references: Iterable[str]) -> None:

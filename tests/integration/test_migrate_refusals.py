@@ -17,7 +17,6 @@ import pytest
 from ovl1.linux import libc, locks, mounts
 from ovl1.linux.loopback import loop_file_system
 from ovl1.model import Mount
-from ovl1.store.layout import LOWER_ID, TAR_SPLIT
 from tests.support import obstacles
 from tests.support.child import as_nobody, command, in_child
 from tests.support.leftovers import enter_own_mount_namespace
@@ -26,12 +25,8 @@ from tests.support.obstacles import (
     MIB,
     Obstacle,
     Place,
-    emptied,
-    in_record,
     made,
     of_the_container,
-    of_the_layer,
-    of_the_tree,
     written,
 )
 from tests.support.store_builder import write, write_tree
@@ -61,55 +56,7 @@ class Case(NamedTuple):
 
 
 CASES = [
-    # What is not right in the store.
-    Case("tree-missing", obstacles.tree_is_gone, of_the_tree),
-    Case("tree-empty", obstacles.tree_is_empty, of_the_tree),
-    *(
-        Case(f"empty-{name}", emptied(in_record(name)), of_the_layer)
-        for name in ("cache-id", "diff", "size", "parent", TAR_SPLIT)
-    ),
-    Case("tar-split-cut", obstacles.tar_split_is_cut, of_the_layer),
-    Case("tar-split-no-json", obstacles.tar_split_is_no_json, of_the_layer),
-    Case("lower-id-torn", obstacles.lower_id_is_torn, lambda place: place.rw[:12]),
-    Case(
-        "lower-id-missing",
-        lambda place: (place.layout.layer(place.rw) / LOWER_ID).unlink(),
-        lambda place: place.rw[:12],
-    ),
-    Case(
-        "lower-id-of-nothing",
-        written(lambda place: place.layout.layer(place.rw) / LOWER_ID, "f" * 64),
-        lambda place: place.rw[:12],
-    ),
-    Case("cache-id-leads-out", written(in_record("cache-id"), "../../etc"), of_the_layer),
-    Case("cache-id-absolute", written(in_record("cache-id"), "/etc"), of_the_layer),
-    Case("cache-id-twice", obstacles.cache_id_is_anothers, of_the_layer),
-    Case("size-no-number", written(in_record("size"), "-1"), of_the_layer),
-    Case("layerdb-no-id", made(lambda place: place.layout.layers / "no-id"), lambda _: "no-id"),
-    Case(
-        "mounts-no-id", made(lambda place: place.layout.mounts / "no-id"), lambda _: "mounts/no-id"
-    ),
-    Case(
-        "mount-id-leads-out",
-        written(lambda place: place.layout.mount(place.container) / "mount-id", "../x"),
-        of_the_container,
-    ),
-    Case("config-empty", emptied(lambda place: place.config), of_the_container),
-    Case("config-no-json", written(lambda place: place.config, "{"), of_the_container),
-    Case("config-of-another", obstacles.config_is_anothers, of_the_container),
-    Case("config-missing", lambda place: place.config.unlink(), of_the_container),
-    Case("container-dir-link", obstacles.container_dir_is_a_link, of_the_container),
-    Case("image-hash", obstacles.image_is_changed, obstacles.of_the_changed_image),
-    Case(
-        "names-no-json",
-        written(lambda place: place.layout.repositories, "["),
-        lambda _: "repositories.json",
-    ),
-    Case(
-        "names-no-object",
-        written(lambda place: place.layout.repositories, "[]"),
-        lambda _: "repositories.json",
-    ),
+    # What is not right in the store as a whole.
     Case("overlay-link", obstacles.overlay_is_a_link, lambda place: str(place.layout.home)),
     # What is in the way.
     Case(
