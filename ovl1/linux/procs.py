@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set
 
 import psutil
 
@@ -32,9 +32,14 @@ class User(NamedTuple):
     """In words: ``is a daemon on it``, ``has ... open``, ``runs ...``, ``has ... mounted``."""
 
 
-def users_of(data_root: Path) -> List[User]:
-    """Everybody who uses the store at `data_root` now; this process is left out."""
+def users_of(data_root: Path, *, but_for: Optional[Path] = None) -> List[User]:
+    """Everybody who uses the store at `data_root` now; this process is left out.
+
+    Args:
+        but_for: a mount point below it, of which no notice is taken.
+    """
     root = data_root.resolve()
+    ignored = os.fsencode(but_for) if but_for else b""
     found: List[User] = []
     namespaces: Set[str] = set()
     for process in psutil.process_iter():
@@ -44,11 +49,13 @@ def users_of(data_root: Path) -> List[User]:
             command = process.name()
             found += [User(process.pid, command, what) for what in _uses(process, root)]
             found += [
-                User(process.pid, command, what) for what in _mounts(process.pid, root, namespaces)
+                User(process.pid, command, what)
+                for what in _mounts(process.pid, root, namespaces, ignored)
             ]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    found += [User(os.getpid(), "ovl1", what) for what in _mounts(os.getpid(), root, namespaces)]
+    here = _mounts(os.getpid(), root, namespaces, ignored)
+    found += [User(os.getpid(), "ovl1", what) for what in here]
     return found
 
 
@@ -89,7 +96,7 @@ def _daemon_root(arguments: List[str]) -> Path:
     return Path(_DEFAULT_ROOT).resolve()
 
 
-def _mounts(pid: int, root: Path, namespaces: Set[str]) -> Iterator[str]:
+def _mounts(pid: int, root: Path, namespaces: Set[str], ignored: bytes) -> Iterator[str]:
     try:
         namespace = os.readlink(f"/proc/{pid}/ns/mnt")
     except OSError:
@@ -99,6 +106,8 @@ def _mounts(pid: int, root: Path, namespaces: Set[str]) -> Iterator[str]:
     namespaces.add(namespace)
     inside = os.fsencode(root) + b"/"
     for point in mounts.mount_points(str(pid)):
+        if point.path == ignored:
+            continue
         if point.path.startswith(inside) or _names(point.options, inside):
             yield f"has {os.fsdecode(point.path)} mounted ({point.fstype})"
 

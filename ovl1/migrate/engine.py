@@ -124,7 +124,7 @@ def run(
     root = discover(data_root).path
     place = to.resolve() if to else root
     with locks.exclusive(root), explained(place):
-        refuse_if_used(root)
+        refuse_if_used(root, only_read=to is not None)
         prepared = prepare(
             root,
             to=to,
@@ -181,7 +181,7 @@ def _source(plan: Plan) -> Iterator[None]:
         yield
         return
     with locks.exclusive(plan.source_root):
-        refuse_if_used(plan.source_root)
+        refuse_if_used(plan.source_root, only_read=True)
         yield
 
 

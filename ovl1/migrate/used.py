@@ -9,15 +9,20 @@ from ovl1.linux.procs import users_of
 from ovl1.store.layout import OVERLAY, Layout
 
 
-def refuse_if_used(data_root: Path) -> None:
+def refuse_if_used(data_root: Path, *, only_read: bool = False) -> None:
     """Refuse to go on if somebody else is at work on the store; changes nothing.
+
+    Args:
+        only_read: the store is not going to be changed, so its layers may lie on any file system.
 
     Raises:
         Refused: a daemon, a process or a mount uses it; names them. Or the layers are on a file
             system of their own, which is a mount, too, but not one to be unmounted.
     """
-    _check_one_file_system(Layout(data_root, OVERLAY).home)
-    users = users_of(data_root)
+    home = Layout(data_root, OVERLAY).home
+    if not only_read:
+        _check_one_file_system(home)
+    users = users_of(data_root, but_for=home if only_read else None)
     if users:
         found = [f"process {user.pid} ({user.command}) {user.what}" for user in users]
         raise Refused(
@@ -35,5 +40,6 @@ def _check_one_file_system(home: Path) -> None:
         raise Refused(
             f"{home} is on a file system of its own",
             details="It must be renamed and hardlinked within the data-root's file system.",
-            resolution="Mount that file system on the data-root instead, with everything in it.",
+            resolution="Make a new data-root with `ovl1 migrate run --to DIR`; or mount that file "
+            "system on the data-root instead, with everything in it.",
         )
