@@ -36,6 +36,12 @@ class Engine:
     """Whether it understands the form since 1.10."""
     default: str = OVERLAY2
     """What it starts with when it sees nothing."""
+    releases: Tuple[str, ...] = ()
+    """Those of the range that people ask for by name."""
+    may_snapshot: bool = False
+    """Whether ``features.containerd-snapshotter`` makes it use another store than the driver's."""
+    reads_graph: bool = True
+    """Whether ``graph`` may name the data-root in daemon.json."""
 
 
 ENGINES = (
@@ -43,19 +49,42 @@ ENGINES = (
     Engine("1.10 - 1.12", _OLD, reads_legacy=True, default="aufs or another"),
     Engine("1.13 - 17.11", _MIDDLE, reads_legacy=True),
     Engine("17.12 - 18.09", _MIDDLE, reads_legacy=True),
-    Engine("19.03 - 20.10", _LATE, warned=frozenset({OVERLAY, "devicemapper"})),
+    Engine(
+        "19.03 - 20.10",
+        _LATE,
+        warned=frozenset({OVERLAY, "devicemapper"}),
+        releases=("19.03", "20.10"),
+    ),
     Engine(
         "23.0",
         _LATE,
         deprecated=frozenset({OVERLAY, "devicemapper", "aufs"}),
         warned=frozenset({OVERLAY, "devicemapper"}),
+        releases=("23.0",),
+        reads_graph=False,
     ),
-    Engine("24", _LATE - {OVERLAY, "aufs"}, deprecated=frozenset({"devicemapper"})),
-    Engine("25 - 28", _LATE - {OVERLAY, "aufs", "devicemapper"}),
+    Engine(
+        "24",
+        _LATE - {OVERLAY, "aufs"},
+        deprecated=frozenset({"devicemapper"}),
+        releases=("24",),
+        may_snapshot=True,
+        reads_graph=False,
+    ),
+    Engine(
+        "25 - 28",
+        _LATE - {OVERLAY, "aufs", "devicemapper"},
+        releases=("25", "26", "27", "28"),
+        may_snapshot=True,
+        reads_graph=False,
+    ),
     Engine(
         "29",
         _LATE - {OVERLAY, "aufs", "devicemapper"},
         default="the containerd image store",
+        releases=("29",),
+        may_snapshot=True,
+        reads_graph=False,
     ),
 )
 
