@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Optional
 
 import click
 
 from ovl1.cli import migrate_output, output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.migrate_options import (
-    changing,
-    check_modes,
-    in_place_option,
-    strict_option,
-    times_option,
-    to_option,
+    Manners,
+    certificate_option,
+    engine_option,
+    manners_options,
+    quick_option,
+    wishes,
+    working,
 )
-from ovl1.driver.cost import cost_of
-from ovl1.errors import CheckFailed
-from ovl1.migrate import back, engine, finish, modes
+from ovl1.errors import CheckFailed, WrongUsage
+from ovl1.linux.procs import users_of
+from ovl1.migrate import back, daemon, finish, room
+from ovl1.migrate import engine as migration
+from ovl1.migrate.options import Options
+from ovl1.store import daemonjson
+from ovl1.store.acceptance import Acceptance
 
 _EPILOG = """\b
 The usual way, as root, with Docker stopped:
@@ -38,6 +43,15 @@ If it was stopped, by Ctrl-C, a kill or a power cut (Docker will not start until
   ovl1 migrate status         how far it came
   ovl1 migrate resume         go on
   ovl1 migrate rollback       take it back
+
+\b
+Exit codes, for scripts:
+  0  done; plan: ready (once Docker is stopped)
+  1  verify: the stores differ
+  2  wrong usage, or no such store
+  3  refused, and nothing was changed: says why, and what to do
+  4  stopped half-way, also by SIGINT, SIGTERM or SIGHUP: says what to run next
+  5  not possible here: inodes or bytes are missing, or an ability of the host
 """
 
 
@@ -51,45 +65,46 @@ def command() -> None:
     """
 
 
-@command.command(epilog=examples("ovl1 migrate plan", "ovl1 -v migrate plan"))
-@to_option
-@in_place_option
-@times_option
-@strict_option
+@command.command(
+    epilog=examples(
+        "ovl1 migrate plan",
+        "ovl1 -v migrate plan",
+        "ovl1 migrate plan --to /srv/docker",
+        "ovl1 --json migrate plan --engine 29",
+    )
+)
+@wishes
+@engine_option
 @json_option
 @click.pass_obj
-def plan(
-    context: Context, *, to: Optional[Path], in_place: bool, directory_times: str, strict: bool
-) -> None:
-    """Show what a migration would do and what it takes; changes nothing."""
-    check_modes(to, in_place=in_place)
-    prepared = engine.prepare(
-        context.data_root,
-        to=to,
-        in_place=in_place,
-        keep_directory_times=directory_times == "keep",
-        strict=strict,
-    )
+def plan(context: Context, *, options: Options, engine: Optional[str]) -> None:
+    """Show what a migration would do and what it takes; changes nothing.
+
+    Its exit code tells scripts whether `run` with the same options could begin: 0 yes (once Docker
+    is stopped), 3 something forbids it, 5 it does not fit.
+    """
+    prepared = migration.prepare(context.data_root, options)
+    config = options.daemon_json or daemonjson.DEFAULT
+    found = _judged(context, engine, options.to, config)
     with phases(context) as progress:
-        cost = cost_of(
-            prepared.store,
-            prepared.layers,
-            keep_directory_times=prepared.plan.keep_directory_times,
-            copies=to is not None,
-            progress=progress,
-        )
+        demands = room.demands(prepared.store, prepared.layers, prepared.plan, progress)
+    wanted = next(demand for demand in demands if demand.mode == prepared.plan.mode)
+    users = users_of(prepared.store.layout.data_root)
     if context.as_json:
-        output.print_json(migrate_output.plan_values(prepared, cost))
-        return
-    output.print_fields(migrate_output.plan_fields(prepared, cost))
-    if cost.for_times and directory_times == "keep":
-        output.remark(
-            f"{cost.for_times} of the new directories only keep a time that Docker "
-            "made up when it unpacked; --directory-times=image leaves them out."
-        )
-    if context.verbosity > 0:
-        for number, step in enumerate(modes.steps_of(prepared.plan), 1):
-            click.echo(f"{number:4}. {output.escaped(step.what)}")
+        values = migrate_output.plan_values(prepared, wanted)
+        values["modes"] = migrate_output.demands_values(demands)
+        values["engine"] = asdict(found) if found else None
+        values["in_use"] = [user._asdict() for user in users]
+        output.print_json(values)
+    else:
+        output.print_fields(migrate_output.plan_fields(prepared, wanted))
+        migrate_output.print_demands(demands)
+        if found:
+            migrate_output.print_acceptance(found, config)
+        migrate_output.print_plan_remarks(context, prepared, wanted.cost, users)
+    if found:
+        daemon.refuse_unaccepted(found, config)
+    wanted.refuse_unfit()
 
 
 @command.command(
@@ -98,69 +113,102 @@ def plan(
         "ovl1 --data-root /mnt/old/var/lib/docker migrate run",
         "ovl1 migrate run --in-place",
         "ovl1 migrate run --to /srv/docker",
+        "ovl1 migrate run --engine 29 --write-daemon-json --log /var/log/ovl1.log",
     )
 )
-@to_option
-@in_place_option
-@times_option
-@strict_option
+@wishes
 @click.option("--no-verify", is_flag=True, help="Do not prove the new layers before using them.")
+@quick_option
+@certificate_option
+@engine_option
+@manners_options
 @json_option
 @click.pass_obj
 def run(
     context: Context,
     *,
-    to: Optional[Path],
-    in_place: bool,
-    directory_times: str,
-    strict: bool,
+    options: Options,
     no_verify: bool,
+    quick: bool,
+    certificate: Optional[Path],
+    engine: Optional[str],
+    manners: Manners,
 ) -> None:
     """Migrate the store; Docker must be stopped, and cannot start until it is done.
 
     If something fails, the data-root is taken back to what it was. Ctrl-C, SIGTERM and SIGHUP stop
     (exit code 4); then `resume` goes on, and `rollback` takes it back.
     """
-    check_modes(to, in_place=in_place)
-    with changing(context, to) as progress:
-        outcome = engine.run(
-            context.data_root,
-            to=to,
-            in_place=in_place,
-            keep_directory_times=directory_times == "keep",
-            verify=not no_verify,
-            strict=strict,
-            progress=progress,
+    if no_verify and (quick or certificate):
+        raise WrongUsage(
+            "without a proof there is neither a quick one nor a certificate",
+            resolution="Leave out --no-verify, or --quick and --certificate.",
         )
-    migrate_output.print_outcome(context, outcome)
+    config = options.daemon_json or daemonjson.DEFAULT
+    options = replace(options, verify=not no_verify, quick=quick)
+    with working(context, "run", manners, options.to) as progress:
+        found = _judged(context, engine, options.to, config)
+        if found:
+            daemon.refuse_unaccepted(found, config)
+        outcome = migration.run(context.data_root, options, progress=progress)
+        if certificate:
+            finish.keep_certificate(outcome.plan.data_root, certificate)
+    migrate_output.print_outcome(context, outcome, found)
 
 
 @command.command(epilog=examples("ovl1 migrate resume"))
+@certificate_option
+@manners_options
 @json_option
 @click.pass_obj
-def resume(context: Context) -> None:
+def resume(context: Context, *, certificate: Optional[Path], manners: Manners) -> None:
     """Go on with a migration that was stopped, however that came about."""
-    with changing(context) as progress:
-        outcome = engine.resume(context.data_root, progress=progress)
+    with working(context, "resume", manners) as progress:
+        outcome = migration.resume(context.data_root, progress=progress)
+        if certificate:
+            finish.keep_certificate(outcome.plan.data_root, certificate)
     migrate_output.print_outcome(context, outcome)
 
 
-@command.command(epilog=examples("ovl1 migrate verify"))
+@command.command(
+    epilog=examples(
+        "ovl1 migrate verify",
+        "ovl1 migrate verify --certificate /root/ovl1-certificate.json",
+        "ovl1 migrate verify --quick --engine 29",
+    )
+)
+@quick_option
+@certificate_option
+@engine_option
+@manners_options
 @json_option
 @click.pass_obj
-def verify(context: Context) -> None:
+def verify(
+    context: Context,
+    *,
+    quick: bool,
+    certificate: Optional[Path],
+    engine: Optional[str],
+    manners: Manners,
+) -> None:
     """Prove the new store against the old one, which must not be purged yet.
 
     Every image layer's tar is put together from the new store and hashed to its DiffID; every
     layer's and container's merged view is compared with the old one. A container that has run
-    under overlay2 since differs, of course.
+    under overlay2 since differs, of course. With --quick contents are not read; an earlier full
+    proof then stays what it is.
     """
-    with phases(context) as progress:
-        result = finish.verify(context.data_root, progress)
+    found = _judged(context, engine, None, daemonjson.DEFAULT)
+    with working(context, "verify", manners, changes=False) as progress:
+        result = finish.verify(context.data_root, progress, quick=quick, kept=certificate)
     if context.as_json:
-        output.print_json(migrate_output.verification_values(result))
+        values = migrate_output.verification_values(result)
+        values["engine"] = asdict(found) if found else None
+        output.print_json(values)
     else:
         migrate_output.print_verification(result)
+        if found:
+            migrate_output.print_acceptance(found, daemonjson.DEFAULT)
     if not result.passed:
         raise CheckFailed(
             f"{len(result.differences)} difference(s) between the old store and the new one",
@@ -168,34 +216,45 @@ def verify(context: Context) -> None:
             resolution="If no container has run since, `ovl1 migrate rollback` brings back the "
             "old store; please report it.",
         )
+    if found and not found.accepts:
+        raise CheckFailed(
+            f"Docker {found.engine} would not use the new store",
+            details="\n".join(found.problems),
+            resolution=f"Change that in {daemonjson.DEFAULT}.",
+        )
 
 
 @command.command(epilog=examples("ovl1 migrate rollback"))
 @click.option("--discard-new", is_flag=True, help="Even if Docker has made layers since.")
+@manners_options
 @json_option
 @click.pass_obj
-def rollback(context: Context, *, discard_new: bool) -> None:
+def rollback(context: Context, *, discard_new: bool, manners: Manners) -> None:
     """Take a migration back, finished or interrupted; Docker must be stopped.
 
-    What containers wrote under overlay2 since is given up: the old store is as it was.
+    What containers wrote under overlay2 since is given up: the old store is as it was. So is
+    daemon.json, if the migration has changed it, but for what others have changed in it since.
     """
-    with changing(context) as progress:
+    with working(context, "rollback", manners) as progress:
         back.rollback(context.data_root, discard_new=discard_new, progress=progress)
-    _say(context, {"state": "rolled back"}, "The data-root is as it was before the migration.")
+    context.say({"state": "rolled back"}, "The data-root is as it was before the migration.")
 
 
 @command.command(epilog=examples("ovl1 migrate purge"))
-@click.option("--unverified", is_flag=True, help="Even if nothing has proved the new store.")
+@click.option(
+    "--unverified", is_flag=True, help="Even if nothing has proved the new store in full."
+)
+@manners_options
 @json_option
 @click.pass_obj
-def purge(context: Context, *, unverified: bool) -> None:
+def purge(context: Context, *, unverified: bool, manners: Manners) -> None:
     """Delete the old store. From then on there is no way back.
 
     What the plan listed as not taken along is deleted with it.
     """
-    with changing(context) as progress:
+    with working(context, "purge", manners) as progress:
         removed = finish.purge(context.data_root, unverified=unverified, progress=progress)
-    _say(context, {"removed": removed}, f"Deleted the old store, {removed} names.")
+    context.say({"removed": removed}, f"Deleted the old store, {removed} names.")
 
 
 @command.command(epilog=examples("ovl1 migrate status"))
@@ -204,11 +263,13 @@ def purge(context: Context, *, unverified: bool) -> None:
 def status(context: Context) -> None:
     """Tell how far a migration has come, and what can be done."""
     found = finish.status(context.data_root)
-    _say(context, asdict(found), "\n".join(filter(None, (found.words, found.resolution))))
+    context.say(asdict(found), "\n".join(filter(None, (found.words, found.resolution))))
 
 
-def _say(context: Context, values: Dict[str, Any], text: str) -> None:
-    if context.as_json:
-        output.print_json(values)
-    else:
-        click.echo(text)
+def _judged(
+    context: Context, engine: Optional[str], to: Optional[Path], config: Path
+) -> Optional[Acceptance]:
+    """What the chosen engine will do with the new store, if one was chosen."""
+    if engine is None:
+        return None
+    return daemon.judge(engine, context.data_root, to=to, config=config)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, TypeVar
+from typing import Any, Callable, Iterator, NamedTuple, Optional, TypeVar
 
 import click
 
 from ovl1.cli.context import Context, phases
+from ovl1.cli.migrate_log import logged
 from ovl1.cli.stopping import stoppable
 from ovl1.errors import HalfDone, WrongUsage
+from ovl1.linux import procs
 from ovl1.migrate import finish
+from ovl1.migrate.options import Options
 from ovl1.model import Progress
+from ovl1.store import daemonjson
+from ovl1.store.acceptance import RELEASES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-to_option = click.option(
+_to_option = click.option(
     "--to",
     metavar="DIR",
     type=click.Path(path_type=Path),
@@ -24,14 +30,14 @@ to_option = click.option(
     "Volumes and all else that is no driver's is copied, too.",
 )
 
-in_place_option = click.option(
+_in_place_option = click.option(
     "--in-place",
     is_flag=True,
     help="Convert the layers themselves, for a disk without free inodes: next to none are needed, "
     "and no data is copied. The way back makes the old layers again.",
 )
 
-times_option = click.option(
+_times_option = click.option(
     "--directory-times",
     type=click.Choice(["keep", "image"]),
     default="keep",
@@ -41,33 +47,153 @@ times_option = click.option(
     "times in the image.",
 )
 
-strict_option = click.option(
+_strict_option = click.option(
     "--strict", is_flag=True, help="Refuse a store that has broken parts; else they are left out."
 )
 
+quick_option = click.option(
+    "--quick",
+    is_flag=True,
+    help="Prove structure and metadata only: views are compared, contents are not read, and "
+    "nothing is hashed. That is not enough for `purge`.",
+)
 
-def check_modes(to: Optional[Path], *, in_place: bool) -> None:
-    """Refuse options that contradict each other."""
-    if to is not None and in_place:
-        raise WrongUsage("--in-place and --to exclude each other", resolution="Give one of them.")
+certificate_option = click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep a copy of the certificate there, which outlives the purge.",
+)
+
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(RELEASES),
+    help="Check that this Docker will use the new store, and print what its daemon.json must say.",
+)
+
+_daemon_json_option = click.option(
+    "--write-daemon-json",
+    "daemon_json",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value=str(daemonjson.DEFAULT),
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Name overlay2 (with --to also DIR) in that file, all else in it stays; the old one is "
+    f"kept beside it, and put back by a rollback.  [FILE: {daemonjson.DEFAULT}]",
+)
+
+
+def wishes(function: F) -> F:
+    """The options that `plan` and `run` have in common, which they take as `options`."""
+
+    @functools.wraps(function)
+    def gathered(
+        *args: Any,
+        to: Optional[Path],
+        in_place: bool,
+        directory_times: str,
+        strict: bool,
+        daemon_json: Optional[Path],
+        **kwargs: Any,
+    ) -> Any:
+        if to is not None and in_place:
+            raise WrongUsage(
+                "--in-place and --to exclude each other", resolution="Give one of them."
+            )
+        options = Options(
+            to=to,
+            in_place=in_place,
+            keep_directory_times=directory_times == "keep",
+            strict=strict,
+            daemon_json=daemon_json,
+        )
+        return function(*args, options=options, **kwargs)
+
+    for option in (
+        _daemon_json_option,
+        _strict_option,
+        _times_option,
+        _in_place_option,
+        _to_option,
+    ):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+class Manners(NamedTuple):
+    """How a command behaves while it works."""
+
+    log: Optional[Path] = None
+    nice: Optional[int] = None
+    ionice: Optional[str] = None
+
+
+def manners_options(function: F) -> F:
+    """The options that make `Manners`, which the command takes as `manners`."""
+
+    @functools.wraps(function)
+    def gathered(
+        *args: Any, log: Optional[Path], nice: Optional[int], ionice: Optional[str], **kwargs: Any
+    ) -> Any:
+        return function(*args, manners=Manners(log, nice, ionice), **kwargs)
+
+    options = (
+        click.option(
+            "--ionice",
+            type=click.Choice(procs.IO_CLASSES),
+            help="Let others use the disk first (with I/O schedulers that know of it).",
+        ),
+        click.option(
+            "--nice",
+            metavar="N",
+            type=click.IntRange(0, 19),
+            help="Let others use the processors first; 19 is the most.",
+        ),
+        click.option(
+            "--log",
+            metavar="FILE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Append every action to that file, with its time.",
+        ),
+    )
+    for option in options:
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
 
 
 @contextlib.contextmanager
-def changing(context: Context, data_root: Optional[Path] = None) -> Iterator[Progress]:
-    """What a command that changes the store does its work in; gives it its `Progress`.
+def working(
+    context: Context,
+    what: str,
+    manners: Manners,
+    data_root: Optional[Path] = None,
+    *,
+    changes: bool = True,
+) -> Iterator[Progress]:
+    """What a command does its work in; gives it its `Progress`.
 
     Args:
+        what: the command's name.
         data_root: that of the migration, if it is another than the options name.
+        changes: whether a stop leaves something to be gone on with.
 
     Raises:
-        HalfDone: a signal has stopped it; says what to run.
+        HalfDone: a signal has stopped it while a migration was in progress; says what to run.
     """
-    try:
-        with stoppable(), phases(context) as progress:
+    procs.work_gently(nice=manners.nice, ionice=manners.ionice)
+    root = data_root or context.data_root
+    with stoppable(), phases(context) as shown, logged(
+        manners.log, f"{what} of {root}", shown
+    ) as progress:
+        try:
             yield progress
-    except KeyboardInterrupt as err:
-        root = data_root or context.data_root
-        found = finish.status(root) if root.is_dir() else None
-        if found is None or not found.state:
+        except KeyboardInterrupt as err:
+            if changes:
+                _explain(root, err)
             raise
+
+
+def _explain(root: Path, err: KeyboardInterrupt) -> None:
+    found = finish.status(root) if root.is_dir() else None
+    if found is not None and found.state:
         raise HalfDone(f"the migration was {found.words}", resolution=found.resolution) from err

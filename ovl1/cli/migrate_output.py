@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
-from typing import Any, Dict, List, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context
 from ovl1.driver.cost import Cost
-from ovl1.migrate import modes
-from ovl1.migrate.engine import Outcome, Prepared
-from ovl1.migrate.plan import IN_PLACE
+from ovl1.linux.procs import User
+from ovl1.migrate import modes, room
+from ovl1.migrate.engine import Outcome, Prepared, Proof
+from ovl1.migrate.plan import ELSEWHERE, IN_PLACE, Plan
+from ovl1.migrate.room import Demand
 from ovl1.migrate.verify import Verification
+from ovl1.store import daemonjson
+from ovl1.store.acceptance import Acceptance
 from ovl1.store.layout import OVERLAY
 
 
-def print_outcome(context: Context, outcome: Outcome) -> None:
+def print_outcome(context: Context, outcome: Outcome, found: Optional[Acceptance] = None) -> None:
     """What a migration has done."""
     built, proof, plan = outcome.built, outcome.proof, outcome.plan
     values: Dict[str, Any] = {
@@ -30,6 +36,8 @@ def print_outcome(context: Context, outcome: Outcome) -> None:
         "whiteouts": built.whiteouts,
         "left": list(plan.left),
         "proof": asdict(proof) if proof else None,
+        "daemon_json": str(plan.daemon_json) if plan.daemon_json else None,
+        "engine": asdict(found) if found else None,
     }
     if context.as_json:
         output.print_json(values)
@@ -40,22 +48,37 @@ def print_outcome(context: Context, outcome: Outcome) -> None:
         f"{'in place' if plan.mode == IN_PLACE else made}."
     )
     if proof is not None:
-        _print_proof(proof.views, proof.diff_ids, 0, proof.notes)
+        _print_proof(proof.views, None if proof.quick else proof.diff_ids, 0, proof.notes)
     if plan.left and not context.quiet:
         output.remark(f"Not taken along, and deleted by a purge: {len(plan.left)} things.")
         for text in plan.left:
             output.remark(f"  {text}")
+    if plan.daemon_json:
+        kept = plan.daemon_json_kept
+        old = f"; the old one is {kept}" if kept and kept.exists() else ""
+        click.echo(output.escaped(f"{plan.daemon_json} names overlay2 now{old}."))
+    elif found is not None:
+        print_acceptance(found, daemonjson.DEFAULT)
     if not context.quiet:
-        output.remark(
-            "Next: if daemon.json or the service says storage-driver overlay, change it to "
-            "overlay2; start Docker. Later: `ovl1 migrate purge`. To go back: stop Docker, "
-            "`ovl1 migrate rollback`."
-        )
+        output.remark(_next(plan, proof))
 
 
-def plan_values(prepared: Prepared, cost: Cost) -> Dict[str, Any]:
+def _next(plan: Plan, proof: Optional[Proof]) -> str:
+    """What is to be done after a migration."""
+    driver = "if daemon.json or the service says storage-driver overlay, change it to overlay2; "
+    if plan.daemon_json:
+        driver = ""
+    where = f" --data-root {plan.data_root}" if plan.source_root else ""
+    prove = "" if proof and not proof.quick else f"`ovl1{where} migrate verify`, then "
+    return (
+        f"Next: {driver}start Docker. Later: {prove}`ovl1{where} migrate purge`. To go back: stop "
+        f"Docker, `ovl1{where} migrate rollback`."
+    )
+
+
+def plan_values(prepared: Prepared, wanted: Demand) -> Dict[str, Any]:
     """The plan for programs."""
-    made = prepared.plan
+    made, cost = prepared.plan, wanted.cost
     return {
         "data_root": str(made.data_root),
         "layers": [
@@ -66,17 +89,22 @@ def plan_values(prepared: Prepared, cost: Cost) -> Dict[str, Any]:
         "left": list(made.left),
         "steps": [step.what for step in modes.steps_of(made)],
         "inodes": {
-            "needed_now": cost.new_inodes,
+            "needed_now": _meanwhile(wanted),
             "after_purge": cost.final_inodes,
             "for_directory_times": cost.for_times,
         },
-        "bytes_copied": cost.built.copied_bytes,
+        "bytes_copied": 0 if made.mode == IN_PLACE else cost.built.copied_bytes,
     }
 
 
-def plan_fields(prepared: Prepared, cost: Cost) -> List[Tuple[str, str]]:
+def _meanwhile(wanted: Demand) -> int:
+    """Inodes needed until the old store is gone."""
+    return wanted.need.inodes if wanted.mode == IN_PLACE else wanted.cost.new_inodes
+
+
+def plan_fields(prepared: Prepared, wanted: Demand) -> List[Tuple[str, str]]:
     """The plan for people."""
-    made = prepared.plan
+    made, cost = prepared.plan, wanted.cost
     kinds: Dict[str, int] = {}
     for conversion in prepared.layers:
         kinds[conversion.kind] = kinds.get(conversion.kind, 0) + 1
@@ -84,13 +112,87 @@ def plan_fields(prepared: Prepared, cost: Cost) -> List[Tuple[str, str]]:
     fields += [(f"{kind} layers", str(number)) for kind, number in sorted(kinds.items())]
     fields += [
         ("containers to switch", str(len(made.containers))),
-        ("inodes needed meanwhile", str(cost.new_inodes)),
+        ("inodes needed meanwhile", str(_meanwhile(wanted))),
         (f"inodes of {OVERLAY}2 in the end", str(cost.final_inodes)),
-        ("entries linked, not copied", str(cost.built.linked)),
-        ("data copied", output.human_size(cost.built.copied_bytes)),
     ]
+    if made.mode != IN_PLACE:
+        fields += [
+            ("entries linked, not copied", str(cost.built.linked)),
+            ("data copied", output.human_size(cost.built.copied_bytes)),
+        ]
     fields += [("not taken along", text) for text in made.left]
     return fields
+
+
+def demands_values(found: Sequence[Demand]) -> List[Dict[str, Any]]:
+    """What the modes need, for programs."""
+    best = room.recommended(found)
+    return [
+        {
+            "mode": demand.mode,
+            "needed": demand.need._asdict(),
+            "available": demand.free._asdict(),
+            "fits": demand.fits,
+            "recommended": demand.mode == best,
+        }
+        for demand in found
+    ]
+
+
+def print_demands(found: Sequence[Demand]) -> None:
+    """What the modes need, for people, and which is recommended."""
+    rows = [
+        [
+            demand.mode,
+            str(demand.need.inodes),
+            "no limit" if demand.free.inodes >= room.NO_LIMIT else str(demand.free.inodes),
+            output.human_size(demand.need.bytes),
+            output.human_size(demand.free.bytes),
+            "yes" if demand.fits else "no",
+        ]
+        for demand in found
+    ]
+    if all(demand.mode != ELSEWHERE for demand in found):
+        rows.append(["elsewhere (--to DIR)", "?", "?", "?", "?", "name a DIR"])
+    click.echo()
+    output.print_table(["MODE", ">INODES NEEDED", ">LEFT", ">BYTES NEEDED", ">LEFT", "FITS"], rows)
+    best = room.recommended(found)
+    how = {None: "another disk, with --to DIR", IN_PLACE: f"{IN_PLACE}, with --in-place"}
+    click.echo(f"Recommended: {how.get(best, best)}.")
+
+
+def print_acceptance(found: Acceptance, config: Path) -> None:
+    """What the chosen engine will do with the new store."""
+    click.echo()
+    if found.accepts and not found.change:
+        click.echo(f"Docker {found.engine} uses the new store as {config} is.")
+    elif found.accepts:
+        click.echo(f"Docker {found.engine} uses the new store once {config} says:")
+    else:
+        click.echo(f"Docker {found.engine} would not use the new store:")
+    for key, value in found.change.items():
+        click.echo(f"  {json.dumps(key)}: {json.dumps(value)}")
+    for line in (*found.problems, *found.remarks):
+        click.echo(f"  {output.escaped(line)}")
+
+
+def print_plan_remarks(
+    context: Context, prepared: Prepared, cost: Cost, users: Sequence[User]
+) -> None:
+    """What else is to be known before one begins; the steps, if more is wanted."""
+    if users:
+        output.remark(
+            f"In use now, to be stopped first: process {users[0].pid} ({users[0].command}) "
+            f"{users[0].what}" + (f", and {len(users) - 1} more." if users[1:] else ".")
+        )
+    if cost.for_times and prepared.plan.keep_directory_times:
+        output.remark(
+            f"{cost.for_times} of the new directories only keep a time that Docker "
+            "made up when it unpacked; --directory-times=image leaves them out."
+        )
+    if context.verbosity > 0:
+        for number, step in enumerate(modes.steps_of(prepared.plan), 1):
+            click.echo(f"{number:4}. {output.escaped(step.what)}")
 
 
 def verification_values(result: Verification) -> Dict[str, Any]:
@@ -99,6 +201,7 @@ def verification_values(result: Verification) -> Dict[str, Any]:
         "passed": result.passed,
         "views": result.views,
         "diff_ids": result.diff_ids,
+        "quick": result.quick,
         "differences": result.differences,
         "notes": result.notes,
     }
@@ -106,13 +209,17 @@ def verification_values(result: Verification) -> Dict[str, Any]:
 
 def print_verification(result: Verification) -> None:
     """A proof for people."""
-    _print_proof(result.views, result.diff_ids, len(result.differences), result.notes)
+    diff_ids = None if result.quick else result.diff_ids
+    _print_proof(result.views, diff_ids, len(result.differences), result.notes)
 
 
-def _print_proof(views: int, diff_ids: int, differences: int, notes: Sequence[str]) -> None:
+def _print_proof(
+    views: int, diff_ids: Optional[int], differences: int, notes: Sequence[str]
+) -> None:
     for note in notes:
         click.echo(f"note: {output.escaped(note)}")
-    click.echo(
-        f"Verified: {views} merged views compared, {diff_ids} layers' tars "
-        f"hashed to their DiffIDs, {differences} differences."
-    )
+    if diff_ids is None:
+        hashed = "structure and metadata only"
+    else:
+        hashed = f"{diff_ids} layers' tars hashed to their DiffIDs"
+    click.echo(f"Verified: {views} merged views compared, {hashed}, {differences} differences.")

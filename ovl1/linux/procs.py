@@ -1,4 +1,4 @@
-"""Who uses a store: processes, through `psutil` (its only importer), and mounts.
+"""Who uses a store: processes, through `psutil` (its only importer), and mounts; and being nice.
 
 Looked for: a daemon with the store as its data-root, a process with an open file, its program, its
 root or its working directory below it, a mount whose mount point or whose layers lie below it, in
@@ -21,6 +21,12 @@ _DAEMONS = ("dockerd", "docker", "docker-current", "balenad", "balena-engine-dae
 _ROOT_OPTIONS = ("--data-root", "--graph", "-g")
 _DEFAULT_ROOT = "/var/lib/docker"
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+IO_CLASSES = ("idle", "best-effort")
+
+_LAST = 7
+"""The lowest priority within the class best-effort, see ioprio_set(2)."""
 
 
 class User(NamedTuple):
@@ -57,6 +63,21 @@ def users_of(data_root: Path, *, but_for: Optional[Path] = None) -> List[User]:
     here = _mounts(os.getpid(), root, namespaces, ignored)
     found += [User(os.getpid(), "ovl1", what) for what in here]
     return found
+
+
+def work_gently(*, nice: Optional[int] = None, ionice: Optional[str] = None) -> None:
+    """Let others go first, from now on; children do as well.
+
+    Args:
+        nice: by how much less important than before, see nice(2).
+        ionice: one of `IO_CLASSES`; within best-effort, this process comes last.
+    """
+    if nice:
+        os.nice(nice)
+    if ionice == "idle":
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    elif ionice is not None:
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, _LAST)
 
 
 def _uses(process: psutil.Process, root: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
     .ovl1/certificate.json  what was proved
     .ovl1/layers/<id>       in place: what was done to a layer, and what it takes to undo it
+    .ovl1/no-daemon.json    only if there was no daemon.json, and now is
     overlay.ovl1-old        the old layers
     image/overlay.ovl1-old  the old metadata
     overlay, overlay2       files that keep Docker away while neither store is in place

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import List
 
+from ovl1.migrate.daemon import daemon_steps
 from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove import Prove
@@ -43,6 +44,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
             )
             for container in plan.containers
         ),
+        *daemon_steps(plan),
         Swap(area.staged.home, area.target.home),
         Unbar(area.source.home),
     ]

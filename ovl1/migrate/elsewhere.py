@@ -15,6 +15,7 @@ from typing import List
 from ovl1.errors import HalfDone, NotPossibleHere
 from ovl1.linux import durable
 from ovl1.migrate.area import Area
+from ovl1.migrate.daemon import daemon_steps
 from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove import Prove
@@ -34,11 +35,12 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
         MakeHome(area, progress),
         *layer_steps(source, plan, progress),
         CopyMetadata(source),
-        *(CopyRest(area, name) for name in plan.rest),
+        *(CopyRest(plan, name, progress) for name in plan.rest),
         *(NameDriver(area, container) for container in plan.containers),
         *([Prove(source, plan, progress)] if plan.verify else []),
         *(Move(staged / name, area.data_root / name) for name in plan.rest),
         Move(area.staged.image.parent, area.target.image.parent),
+        *daemon_steps(plan),
         Move(area.staged.home, area.target.home),
     ]
 
@@ -47,13 +49,14 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
 class CopyRest:
     """A file or a directory of the data-root that is no driver's; `name` may be any."""
 
-    area: Area
+    plan: Plan
     name: str
+    progress: Progress
 
     @property
     def what(self) -> str:
         """See `Step`."""
-        return f"copy {self.area.source.data_root / self.name}"
+        return f"copy {self.plan.area.source.data_root / self.name}"
 
     def do(self) -> Result:
         """See `Step`.
@@ -61,9 +64,11 @@ class CopyRest:
         Raises:
             HalfDone: ``cp`` failed; with what it said.
         """
-        target = self.area.staged.data_root / self.name
+        area, number = self.plan.area, self.plan.rest.index(self.name)
+        self.progress("copying the rest", number, len(self.plan.rest))
+        target = area.staged.data_root / self.name
         remove_path(target)
-        source = self.area.source.data_root / self.name
+        source = area.source.data_root / self.name
         command = ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--"]
         try:
             done = subprocess.run(
@@ -79,6 +84,7 @@ class CopyRest:
                 f"cannot copy {source}", details=done.stderr.decode(errors="replace")[-2000:]
             )
         durable.sync_file_system(target)
+        self.progress("copying the rest", number + 1, len(self.plan.rest))
         return None
 
     def undo(self) -> None:

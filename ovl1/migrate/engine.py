@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
@@ -18,10 +18,11 @@ from ovl1.driver.convert import Conversion, conversions
 from ovl1.errors import HalfDone, Refused
 from ovl1.layer.build import Built
 from ovl1.linux import durable, locks
-from ovl1.migrate import back, home, modes, preflight
+from ovl1.migrate import back, daemon, home, modes, preflight, room
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
+from ovl1.migrate.options import DEFAULTS, Options
 from ovl1.migrate.plan import Plan, make_plan
 from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
@@ -47,6 +48,8 @@ class Proof:
     views: int
     diff_ids: int
     notes: List[str]
+    quick: bool = False
+    """Whether contents were left out."""
 
 
 @dataclass(frozen=True)
@@ -58,84 +61,51 @@ class Outcome:
     proof: Optional[Proof]
 
 
-def prepare(
-    data_root: Path,
-    *,
-    to: Optional[Path] = None,
-    in_place: bool = False,
-    keep_directory_times: bool = True,
-    verify: bool = True,
-    strict: bool = False,
-) -> Prepared:
+def prepare(data_root: Path, options: Options = DEFAULTS) -> Prepared:
     """Read the store and decide what to do; changes nothing.
-
-    Args:
-        to: the data-root to make, which must be empty, or missing; None to stay in `data_root`.
-        in_place: convert the layers themselves, which takes next to no inodes.
-        strict: refuse a store that has broken parts, instead of leaving them out; in place they
-            cannot be left out.
 
     Raises:
         Refused: something forbids a migration; says what, and what to do.
     """
     root = discover(data_root).path
-    target = to.resolve() if to else None
+    target = options.to.resolve() if options.to else None
     if target is not None:
         preflight.check_target(root, target)
     preflight.refuse_if_in_progress(target or root, Area(target or root).journal)
     if target is not None:
         preflight.check_empty(target)
     store = Store.open(root, OVERLAY)
-    preflight.check_store(store, strict=strict, in_place=in_place)
+    preflight.check_store(store, strict=options.strict, in_place=options.in_place)
     whole = whole_part(store)
     layers = tuple(conversions(whole.store))
-    plan = make_plan(
-        whole,
-        layers,
-        target=target,
-        in_place=in_place,
-        keep_directory_times=keep_directory_times,
-        verify=verify,
-    )
+    plan = make_plan(whole, layers, options)
+    if options.daemon_json is not None:
+        file = daemon.check_file(options.daemon_json, data_root=root, to=target)
+        plan = replace(plan, daemon_json=file, daemon_json_kept=daemon.kept_name(file))
+    preflight.check_plan(layers, plan)
     return Prepared(whole.store, layers, plan)
 
 
 def run(
-    data_root: Path,
-    *,
-    to: Optional[Path] = None,
-    in_place: bool = False,
-    keep_directory_times: bool = True,
-    verify: bool = True,
-    strict: bool = False,
-    progress: Progress = no_progress,
+    data_root: Path, options: Options = DEFAULTS, *, progress: Progress = no_progress
 ) -> Outcome:
     """Migrate the store; durable when it returns.
 
     Args:
-        to: as for `prepare`; it is made if it is missing. Then `data_root` is only read.
-        in_place: as for `prepare`; not together with `to`.
-        strict: as for `prepare`.
+        options: a data-root named in `to` is made if it is missing. Then `data_root` is only read.
 
     Raises:
         Refused, NotPossibleHere, CheckFailed: nothing was changed, or it was taken back.
         HalfDone: it was interrupted, or stopped and could not be taken back; says what to run.
     """
     root = discover(data_root).path
-    place = to.resolve() if to else root
+    place = options.to.resolve() if options.to else root
     with locks.exclusive(root), explained(place):
-        refuse_if_used(root, only_read=to is not None)
-        prepared = prepare(
-            root,
-            to=to,
-            in_place=in_place,
-            keep_directory_times=keep_directory_times,
-            verify=verify,
-            strict=strict,
-        )
+        refuse_if_used(root, only_read=options.to is not None)
+        prepared = prepare(root, options)
         plan = prepared.plan
         with _target(plan):
-            preflight.check_plan(*prepared)
+            room.check(*prepared, progress)
             journal = home.begin(plan, len(modes.steps_of(plan)))
             return _carry_out(plan, journal, progress)
 
@@ -202,7 +172,9 @@ def _carry_out(plan: Plan, journal: Journal, progress: Progress) -> Outcome:
 
 
 def _outcome(plan: Plan, journal: Journal) -> Outcome:
-    proofs = [Proof(p["views"], p["diff_ids"], p["notes"]) for p in journal.results("proof")]
+    proofs = [
+        Proof(p["views"], p["diff_ids"], p["notes"], p["quick"]) for p in journal.results("proof")
+    ]
     return Outcome(
         plan,
         sum((Built(**built) for built in journal.results("built")), Built()),

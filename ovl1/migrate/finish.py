@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
 from ovl1.driver.convert import Conversion
 from ovl1.errors import Refused
@@ -12,6 +12,7 @@ from ovl1.linux import locks
 from ovl1.migrate import certificate, home
 from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
+from ovl1.migrate.deleting import delete_layers
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import IN_PLACE, Plan
 from ovl1.migrate.prove_there import verify_there
@@ -38,10 +39,21 @@ class Status:
     steps: int
 
 
-def verify(data_root: Path, progress: Progress = no_progress) -> Verification:
+def verify(
+    data_root: Path,
+    progress: Progress = no_progress,
+    *,
+    quick: bool = False,
+    kept: Optional[Path] = None,
+) -> Verification:
     """Prove the store that is in place against the old one, which must not be purged yet.
 
-    Leaves a certificate. The migration need not be purgeable afterwards: see `Verification.passed`.
+    Leaves a certificate if it passed, in full. The migration need not be purgeable afterwards: see
+    `Verification.passed`.
+
+    Args:
+        quick: structure and metadata only; that takes the place of no proof.
+        kept: where else to write the certificate, also that of a quick proof.
 
     Raises:
         Refused: there is no finished migration here.
@@ -51,21 +63,27 @@ def verify(data_root: Path, progress: Progress = no_progress) -> Verification:
         journal = _finished(root)
         plan = Plan.recorded(root, journal.plan)
         area = plan.area
-        if plan.mode == IN_PLACE:
-            layers, found = plan.conversions, verify_there(area.target, plan, progress)
-        else:
-            source = Source(area, plan.layers)
-            layers = source.conversions
-            found = verify_stores(
-                source.store,
-                Store.of(area.target),
-                layers,
-                keep_directory_times=plan.keep_directory_times,
-                progress=progress,
-            )
-        if found.passed:
+        layers, found = _proof(plan, progress, quick=quick)
+        if found.passed and not quick:
             _certify(journal, area, layers, found)
+        if found.passed and kept is not None:
+            certificate.write(kept, root, layers, found)
         return found
+
+
+def keep_certificate(data_root: Path, target: Path) -> None:
+    """Copy the certificate of a finished migration to where a purge does not delete it; durable.
+
+    Raises:
+        Refused: there is none.
+    """
+    area = Area(discover(data_root).path)
+    if not area.certificate.exists():
+        raise Refused(
+            f"there is no certificate in {area.home}",
+            resolution="`ovl1 migrate verify` proves the new store, and writes one.",
+        )
+    certificate.copy(area.certificate, target)
 
 
 def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_progress) -> int:
@@ -92,16 +110,13 @@ def purge(data_root: Path, *, unverified: bool = False, progress: Progress = no_
             if not unverified:
                 _refuse_unverified(journal, area)
             journal.add(events.PURGING)
-        progress("deleting the old store", 0, 2)
         removed = remove_path(area.old.image)
-        progress("deleting the old store", 1, 2)
-        removed += remove_path(area.old.home)
+        removed += delete_layers(area.old, "deleting the old layers", progress)
         plan = Plan.recorded(root, journal.plan)
         if plan.mode == IN_PLACE:
             removed += sum(remove_path(area.target.lower_id(layer)) for layer in plan.layers)
         removed += home.clear(area)
         home.end(area, {})
-        progress("deleting the old store", 2, 2)
         return removed
 
 
@@ -117,6 +132,25 @@ def status(data_root: Path) -> Status:
         len(journal.done()),
         int(journal.plan.get("steps", 0)),
     )
+
+
+def _proof(
+    plan: Plan, progress: Progress, *, quick: bool
+) -> Tuple[Tuple[Conversion, ...], Verification]:
+    """What was converted, and what can be said about it now."""
+    area = plan.area
+    if plan.mode == IN_PLACE:
+        return plan.conversions, verify_there(area.target, plan, progress, quick=quick)
+    source = Source(area, plan.layers)
+    found = verify_stores(
+        source.store,
+        Store.of(area.target),
+        source.conversions,
+        keep_directory_times=plan.keep_directory_times,
+        quick=quick,
+        progress=progress,
+    )
+    return source.conversions, found
 
 
 def _finished(root: Path) -> Journal:
@@ -135,7 +169,7 @@ def _certify(
 
 def _refuse_unverified(journal: Journal, area: Area) -> None:
     if not journal.certificate:
-        brief = "the new store has not been verified, so the old one is not deleted"
+        brief = "the new store has not been verified in full, so the old one is not deleted"
     elif not certificate.holds(area.certificate, journal.certificate):
         brief = f"{area.certificate} is missing or was changed, so the old store is not deleted"
     else:

@@ -8,6 +8,7 @@ by anything and is dropped.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set
@@ -16,6 +17,8 @@ from ovl1.errors import BrokenStore
 from ovl1.linux.durable import append_line
 
 VERSION = 2
+
+_LOG = logging.getLogger(__name__)
 
 PLANNED, BEGUN, DONE = "planned", "begun", "done"
 VERIFIED, PURGING = "verified", "purging"
@@ -33,7 +36,7 @@ _WORDS = {
     PLANNED: "interrupted before it changed anything of the store",
     BEGUN: _STOPPED,
     DONE: _STOPPED,
-    SWITCHED: "finished: Docker finds an overlay2 store; not yet verified",
+    SWITCHED: "finished: Docker finds an overlay2 store; not yet verified in full",
     VERIFIED: "finished and verified: Docker finds an overlay2 store",
     UNDOING: _UNDOING,
     UNDONE: _UNDOING,
@@ -93,6 +96,8 @@ class Journal:
         record = {"event": event, **fields}
         append_line(self.path, json.dumps(record, sort_keys=True).encode())
         self.records.append(record)
+        step = f"step {fields['step'] + 1} " if "step" in fields else ""
+        _LOG.info("%s%s%s", step, event, f": {fields['what']}" if "what" in fields else "")
 
     @property
     def state(self) -> str:
@@ -136,9 +141,10 @@ class Journal:
 
     @property
     def certificate(self) -> str:
-        """The digest of the last certificate; empty if nothing was proved."""
+        """The digest of the last certificate; empty if nothing was proved, or quickly."""
         verified = [record for record in self.records if record["event"] == VERIFIED]
-        found = [*self.results("proof"), *verified]
+        proofs = [proof for proof in self.results("proof") if not proof.get("quick")]
+        found = [*proofs, *verified]
         return str(found[-1]["certificate"]) if found else ""
 
     def results(self, name: str) -> Iterator[Dict[str, Any]]:

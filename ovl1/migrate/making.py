@@ -13,6 +13,7 @@ from ovl1.linux.beneath import Directory
 from ovl1.linux.workers import in_parallel
 from ovl1.migrate import make, preflight
 from ovl1.migrate.area import Area
+from ovl1.migrate.deleting import delete_layers
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.source import Source
 from ovl1.migrate.steps import Result, Step
@@ -57,9 +58,8 @@ class MakeHome:
 
     def undo(self) -> None:
         """See `Step`; takes all layers with it."""
-        self.progress("deleting the new layers", 0, 1)
+        delete_layers(self.area.staged, "deleting the new layers", self.progress)
         remove_path(self.area.staged.data_root)
-        self.progress("deleting the new layers", 1, 1)
 
 
 @dataclass(frozen=True)

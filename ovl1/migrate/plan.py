@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 
 from ovl1.driver.convert import Conversion
 from ovl1.migrate.area import Area
+from ovl1.migrate.options import Options
 from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
@@ -50,6 +51,12 @@ class Plan:
     """What else of `source_root` is copied, by name."""
     conversions: Tuple[Conversion, ...] = ()
     """In place: what each of `layers` becomes; it cannot be told again from what is half done."""
+    quick: bool = False
+    """Whether that proof leaves out the contents."""
+    daemon_json: Optional[Path] = None
+    """Docker's configuration, which is to name the new driver; None to leave it alone."""
+    daemon_json_kept: Optional[Path] = None
+    """Where the old one is kept."""
 
     @property
     def area(self) -> Area:
@@ -68,6 +75,9 @@ class Plan:
             "source_root": str(self.source_root) if self.source_root else None,
             "rest": list(self.rest),
             "conversions": [_recorded(conversion) for conversion in self.conversions],
+            "quick": self.quick,
+            "daemon_json": str(self.daemon_json) if self.daemon_json else None,
+            "daemon_json_kept": str(self.daemon_json_kept) if self.daemon_json_kept else None,
         }
 
     @classmethod
@@ -85,12 +95,19 @@ class Plan:
             keep_directory_times=bool(record.get("keep_directory_times", True)),
             verify=bool(record.get("verify", True)),
             aside=tuple(record.get("aside", ())),
-            source_root=Path(record["source_root"]) if record.get("source_root") else None,
+            source_root=_path(record, "source_root"),
             rest=tuple(record.get("rest", ())),
             conversions=tuple(
                 _conversion(Area(data_root), values) for values in record.get("conversions", ())
             ),
+            quick=bool(record.get("quick", False)),
+            daemon_json=_path(record, "daemon_json"),
+            daemon_json_kept=_path(record, "daemon_json_kept"),
         )
+
+
+def _path(record: Mapping[str, Any], name: str) -> Optional[Path]:
+    return Path(record[name]) if record.get(name) else None
 
 
 def _recorded(conversion: Conversion) -> List[Any]:
@@ -110,41 +127,33 @@ def _conversion(area: Area, values: Sequence[Any]) -> Conversion:
     )
 
 
-def make_plan(
-    whole: Whole,
-    conversions: Sequence[Conversion],
-    *,
-    target: Optional[Path] = None,
-    in_place: bool = False,
-    keep_directory_times: bool = True,
-    verify: bool = True,
-) -> Plan:
-    """Decide how to convert what is whole of a store, of which `conversions` are the layers.
-
-    Args:
-        target: the data-root to make; None to convert the store where it is.
-        in_place: turn the layers themselves into overlay2's.
-    """
+def make_plan(whole: Whole, conversions: Sequence[Conversion], options: Options) -> Plan:
+    """Decide how to convert what is whole of a store, of which `conversions` are the layers."""
     store = whole.store
     layers = tuple(conversion.layer_id for conversion in conversions)
     plan = Plan(
         data_root=store.layout.data_root,
         layers=layers,
         containers=tuple(sorted(store.containers)),
-        keep_directory_times=keep_directory_times,
-        verify=verify,
+        keep_directory_times=options.keep_directory_times,
+        verify=options.verify,
+        quick=options.quick,
         left=tuple(_left(whole, set(layers))),
     )
-    if target is None:
+    if options.to is None:
         plan = replace(plan, aside=_in_the_way(plan.area.target))
-        if in_place:
+        if options.in_place:
             # As they are when the store has been moved aside.
             moved = tuple(_conversion(plan.area, _recorded(each)) for each in conversions)
             plan = replace(plan, mode=IN_PLACE, conversions=moved)
         return plan
     rest = sorted(name for name in os.listdir(plan.data_root) if name not in _NOT_COPIED)
     return replace(
-        plan, mode=ELSEWHERE, data_root=target, source_root=plan.data_root, rest=tuple(rest)
+        plan,
+        mode=ELSEWHERE,
+        data_root=options.to.resolve(),
+        source_root=plan.data_root,
+        rest=tuple(rest),
     )
 
 

@@ -10,7 +10,6 @@ from ovl1.driver.convert import Conversion
 from ovl1.driver.overlay2 import MAX_LOWERS
 from ovl1.errors import BrokenStore, NotPossibleHere, Refused, listed
 from ovl1.linux.probe import probe
-from ovl1.migrate import room
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.plan import Plan
 from ovl1.store.store import Store
@@ -87,12 +86,11 @@ def check_empty(target: Path) -> None:
         )
 
 
-def check_plan(store: Store, conversions: Sequence[Conversion], plan: Plan) -> None:
-    """The new store must be possible, here.
+def check_plan(conversions: Sequence[Conversion], plan: Plan) -> None:
+    """The new store must be possible, if there is room for it.
 
     Raises:
         Refused: names are taken, or a chain is too long.
-        NotPossibleHere: inodes or space are missing.
     """
     area = plan.area
     aside = {area.data_root / name for name in plan.aside}
@@ -111,7 +109,6 @@ def check_plan(store: Store, conversions: Sequence[Conversion], plan: Plan) -> N
             resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
             "runs the overlay driver (docker export | docker import).",
         )
-    room.check(store, conversions, plan)
 
 
 def check_abilities(scratch: Path) -> None:

@@ -25,7 +25,8 @@ class Prove:
     @property
     def what(self) -> str:
         """See `Step`."""
-        return "prove that the new layers show what the old ones do"
+        short = ", but for the contents" if self.plan.quick else ""
+        return f"prove that the new layers show what the old ones do{short}"
 
     def do(self) -> Result:
         """See `Step`.
@@ -39,6 +40,7 @@ class Prove:
             Store.of(area.staged),
             layers,
             keep_directory_times=self.plan.keep_directory_times,
+            quick=self.plan.quick,
             progress=self.progress,
         )
         if not found.passed:

@@ -15,6 +15,7 @@ from ovl1.driver.convert import Conversion, naming
 from ovl1.linux import durable
 from ovl1.migrate import preflight
 from ovl1.migrate.area import Area
+from ovl1.migrate.daemon import daemon_steps
 from ovl1.migrate.inplace.convert import convert, undo
 from ovl1.migrate.inplace.decide import decide
 from ovl1.migrate.make import root_pair
@@ -54,6 +55,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
             )
             for container in plan.containers
         ),
+        *daemon_steps(plan),
         Swap(area.staged.home, area.target.home),
         Unbar(area.source.home),
     ]

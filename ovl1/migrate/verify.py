@@ -3,14 +3,15 @@
 For every layer and container the two merged views are compared, name by name; and for every image
 layer the original tar is put together again from the new store and hashed to its DiffID. A layer
 whose tar could not be re-assembled before either (AUFS leftovers in old images) is told, and does
-not count against the new store.
+not count against the new store. A quick proof compares structure and metadata only: what the new
+store has copied instead of linked is not read, and nothing is hashed.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ovl1.driver.convert import IMAGE, Conversion, open_view
 from ovl1.errors import BrokenStore, LayerError
@@ -33,6 +34,8 @@ class Verification:
     """Layers and containers whose views were compared."""
     proved: Dict[str, DiffId] = field(default_factory=dict)
     """The DiffIDs, by chain id, to which the tars of image layers hash."""
+    quick: bool = False
+    """Whether contents were left out."""
     differences: List[str] = field(default_factory=list)
     """What speaks against the new store."""
     notes: List[str] = field(default_factory=list)
@@ -42,6 +45,7 @@ class Verification:
         return Verification(
             self.views + other.views,
             {**self.proved, **other.proved},
+            self.quick or other.quick,
             self.differences + other.differences,
             self.notes + other.notes,
         )
@@ -63,9 +67,14 @@ def verify_stores(
     layers: Sequence[Conversion],
     *,
     keep_directory_times: bool = True,
+    quick: bool = False,
     progress: Progress = no_progress,
 ) -> Verification:
     """Compare every layer of `layers` in both stores; reads all contents of image layers once.
+
+    Args:
+        keep_directory_times: whether the times of directories count.
+        quick: read no contents.
 
     Raises:
         BrokenStore: a layer is missing in the old store.
@@ -73,25 +82,22 @@ def verify_stores(
     records = {record.cache_id: record.diff_id for record in old.layers.values()}
 
     def check_layer(layer: Conversion) -> Verification:
-        result = Verification()
-        try:
-            open_view(new, layer.layer_id).close()
-        except BrokenStore as err:
-            result.differences.append(f"{layer.kind} {layer.of}: {err.brief}")
-            return result
-        _compare_views(old, new, layer, result, keep_directory_times=keep_directory_times)
-        if layer.kind == IMAGE and layer.tar_split is None:
-            result.notes.append(f"layer {layer.of}: no tar-split, so its DiffID cannot be proved")
-        elif layer.kind == IMAGE:
-            _compare_tars(old, new, layer, records[layer.layer_id], result)
-        return result
+        return _verified(
+            old,
+            new,
+            layer,
+            records.get(layer.layer_id),
+            keep_directory_times=keep_directory_times,
+            quick=quick,
+        )
 
     result = Verification(
+        quick=quick,
         differences=[
             f"{problem.where}: {problem.what}"
             for problem in new.parts.trees.problems
             if problem.is_error
-        ]
+        ],
     )
     for number, checked in enumerate(in_parallel(check_layer, layers)):
         progress("verifying", number, len(layers))
@@ -100,18 +106,45 @@ def verify_stores(
     return result
 
 
-def _compare_views(
-    old: Store, new: Store, layer: Conversion, result: Verification, *, keep_directory_times: bool
-) -> None:
+def _verified(
+    old: Store,
+    new: Store,
+    layer: Conversion,
+    diff_id: Optional[DiffId],
+    *,
+    keep_directory_times: bool,
+    quick: bool,
+) -> Verification:
+    result = Verification()
+    try:
+        open_view(new, layer.layer_id).close()
+    except BrokenStore as err:
+        result.differences.append(f"{layer.kind} {layer.of}: {err.brief}")
+        return result
+    result.differences += _view_differences(
+        old, new, layer, keep_directory_times=keep_directory_times, content=not quick
+    )
+    result.views += 1
+    if layer.kind != IMAGE or quick:
+        return result
+    if layer.tar_split is None:
+        result.notes.append(f"layer {layer.of}: no tar-split, so its DiffID cannot be proved")
+    else:
+        assert diff_id is not None
+        _compare_tars(old, new, layer, diff_id, result)
+    return result
+
+
+def _view_differences(
+    old: Store, new: Store, layer: Conversion, *, keep_directory_times: bool, content: bool
+) -> List[str]:
     with open_view(old, layer.layer_id) as before, open_view(new, layer.layer_id) as after:
         found = (
             difference
-            for difference in view_differences(before, after)
+            for difference in view_differences(before, after, content=content)
             if keep_directory_times or difference.what != "modification time"
         )
-        shown = [_told(layer, difference) for difference in itertools.islice(found, _MAX_SHOWN)]
-    result.differences += shown
-    result.views += 1
+        return [_told(layer, difference) for difference in itertools.islice(found, _MAX_SHOWN)]
 
 
 def _compare_tars(

@@ -14,6 +14,7 @@ import pytest
 from ovl1.inodes.attribute import report
 from ovl1.linux.loopback import loop_file_system
 from ovl1.migrate import engine, finish
+from ovl1.migrate.options import Options
 from ovl1.model import ImageId
 from ovl1.store.store import Store
 from tests.support.captured import extracted
@@ -73,7 +74,7 @@ def test_the_prediction_is_what_a_migration_leaves(captured: Captured, keep: boo
     store = Store.open(data_root)
     predicted = report(store, keep_directory_times=keep).total_as_overlay2
     assert predicted is not None
-    engine.run(data_root, keep_directory_times=keep)
+    engine.run(data_root, Options(keep_directory_times=keep))
     finish.purge(data_root)
     assert used_in_the_end(data_root, predicted + empty) - empty == predicted
     after = report(Store.open(data_root, "overlay2"))

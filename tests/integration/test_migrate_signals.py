@@ -81,6 +81,13 @@ def test_stopped_before_anything_is_changed(place: Place) -> None:
     place.is_as_before()
 
 
+def test_a_proof_leaves_nothing_to_go_on_with(place: Place) -> None:
+    place.done("run")
+    verify = command(place.root, "migrate", "verify")
+    ended = in_child(at(Point("write_file", 0, BEFORE), signalled(TERM), verify))
+    assert ended.code == INTERRUPTED, ended
+
+
 def test_a_second_signal_while_the_end_is_told(place: Place) -> None:
     """As the one that a service manager sends after the first, or an impatient thumb."""
 

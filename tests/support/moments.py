@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from ovl1.linux import durable, libc
 from ovl1.linux.beneath import Directory
+from ovl1.migrate.daemon import WriteDaemonJson
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.make import Maker
 from ovl1.migrate.making import MakeLayers
@@ -27,6 +28,8 @@ OWNERS: Dict[str, Tuple[Any, str]] = {
     "Move.undo": (Move, "undo"),
     "SwitchDriver.do": (SwitchDriver, "do"),
     "SwitchDriver.undo": (SwitchDriver, "undo"),
+    "WriteDaemonJson.do": (WriteDaemonJson, "do"),
+    "WriteDaemonJson.undo": (WriteDaemonJson, "undo"),
     "Journal.add": (Journal, "add"),
     "os.rename": (os, "rename"),
     "Path.unlink": (Path, "unlink"),
