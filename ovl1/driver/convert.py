@@ -8,18 +8,20 @@ records stay valid as they are.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from ovl1.driver.views import open_stack
-from ovl1.errors import BrokenStore, LayerError
+from ovl1.errors import BrokenStore, LayerError, listed
 from ovl1.formats import tarsplit
 from ovl1.layer.delta import Event, delta
 from ovl1.layer.listing import Listed, listing
 from ovl1.model import LayerId
 from ovl1.store.store import Store
 from ovl1.store.trees import LEFTOVER
+from ovl1.tree.hardlink_index import paths_shown_by_index
 from ovl1.tree.view import StackView
 
 IMAGE, INIT, CONTAINER, SNAPSHOT = "image", "init", "container", "buildkit"
@@ -158,6 +160,18 @@ def _listing_if_sound(conversion: Conversion) -> Optional[Listed]:
         return None
 
 
+def _refuse_index(work: Path, view: StackView) -> None:
+    shown = paths_shown_by_index(work, view)
+    if shown:
+        raise LayerError(
+            f"{len(shown)} name(s) of files were written by another name, and show it only with "
+            "index=on",
+            details=listed([os.fsdecode(path) for path in shown]),
+            resolution="Write the files anew under these names in the running container "
+            "(cp -a f f.new && mv f.new f), or remove the container.",
+        )
+
+
 def content(
     store: Store, conversion: Conversion, *, keep_directory_times: bool = True
 ) -> Iterator[Event]:
@@ -172,6 +186,7 @@ def content(
     keep = keep_directory_times or conversion.kind != IMAGE
     listed = _listing_if_sound(conversion)
     with open_view(store, conversion.layer_id) as new:
+        _refuse_index(store.layout.work(conversion.layer_id), new)
         if conversion.parent is None:
             yield from delta(new, None, listed, keep_directory_times=keep)
             return

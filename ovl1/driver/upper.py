@@ -13,7 +13,8 @@ from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
-from ovl1.tree.view import OPAQUE, REDIRECT, Parts
+from ovl1.tree.marks import OPAQUE, REDIRECT
+from ovl1.tree.view import Parts
 
 
 class _Level(NamedTuple):

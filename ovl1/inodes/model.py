@@ -20,7 +20,7 @@ from ovl1.inodes.nodes import About, Dir, Inode, Tally
 from ovl1.inodes.place import Place
 from ovl1.layer.apply_tree import not_there
 from ovl1.linux.beneath import FILE, LINK, SPECIAL
-from ovl1.tree.view import PRIVATE_PREFIX
+from ovl1.tree.marks import PRIVATE_PREFIX
 
 _PLNK = b".wh..wh.plnk"
 _KINDS = {

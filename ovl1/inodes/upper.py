@@ -13,7 +13,7 @@ from ovl1.inodes.nodes import WHITEOUT, Dir, Inode, Node, Tally, is_hidden
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, SPECIAL, Directory, Name
 from ovl1.linux.trail import Trail
-from ovl1.tree.view import OPAQUE, is_whiteout
+from ovl1.tree.marks import OPAQUE, is_whiteout
 
 
 def read_upper(top: Directory, layer: int) -> Tuple[Dir, Tally]:

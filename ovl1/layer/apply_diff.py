@@ -31,8 +31,9 @@ from ovl1.layer.apply_tree import (
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, LINK, Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
+from ovl1.tree.marks import OPAQUE, is_whiteout
 from ovl1.tree.remove import remove_tree
-from ovl1.tree.view import OPAQUE, Cursor, Found, MergedDir, StackView, is_whiteout
+from ovl1.tree.view import Cursor, Found, MergedDir, StackView
 
 
 class OverlayDirectory(Tree):
@@ -93,7 +94,7 @@ class OverlayDirectory(Tree):
             raise not_there(name)
         if found.kind == DIR:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(name))
-        copy_entry(lower.layer_of(found), self.here, name)
+        copy_entry(lower.source_of(name, found), self.here, name)
         self.unpacked.forget(self.here.lstat(name).st_ino)
 
     def _enter(self, name: bytes, *, imply: bool) -> Optional[bytes]:

@@ -19,8 +19,9 @@ from ovl1.layer.delta import Absent, Enter, Entry, Event, Leave, Whiteout
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
+from ovl1.tree.marks import OPAQUE
 from ovl1.tree.regroup import regroup
-from ovl1.tree.view import OPAQUE, Parts
+from ovl1.tree.view import Parts
 
 _NO_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM)
 
@@ -83,7 +84,7 @@ def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built
         elif isinstance(event, Absent):
             built.absent += 1
         elif isinstance(event, Entry):
-            if not own_copy:
+            if not own_copy and event.source.lends(event.name):
                 built.linked += 1
                 linked.add(event.found.inode)
             elif event.found.inode in copies:

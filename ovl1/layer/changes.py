@@ -126,7 +126,7 @@ class _Comparison:
     def _differ(
         self, name: bytes, here: MergedDir, found: Found, there: MergedDir, before: Found
     ) -> bool:
-        mine, theirs = here.layer_of(found), there.layer_of(before)
+        mine, theirs = here.source_of(name, found), there.source_of(name, before)
         if self._docker:
             return docker_differs(mine, theirs, name)
         if found.kind == before.kind == DIR:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Union
 
 from ovl1.layer.listing import Listed
+from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.tree.compare import (
     directory_differences,
@@ -23,7 +24,8 @@ from ovl1.tree.compare import (
     link_counts,
     same_below,
 )
-from ovl1.tree.view import Found, MergedDir, StackView, is_whiteout
+from ovl1.tree.marks import METACOPY, is_whiteout
+from ovl1.tree.view import Found, MergedDir, StackView
 
 LISTED = "in the layer's tar"
 ON_THE_WAY = "holds something that is in the layer's tar"
@@ -171,7 +173,7 @@ class _Walk:
             reason = LISTED if listed is not None and listed.is_entry else DIFFERENT
             if reason == LISTED or before is None or not self._same(frame, name, found, before):
                 yield from self._enter()
-                yield Entry(name, frame.new.layer_of(found), found, reason)
+                yield Entry(name, frame.new.source_of(name, found), found, reason)
 
     def _hidden(
         self, frame: _Frame, name: bytes, before: Optional[Found], listed: Optional[Listed]
@@ -226,7 +228,7 @@ class _Walk:
             return False
         if found.inode == before.inode:
             return True
-        mine, theirs = frame.new.layer_of(found), frame.old.layer_of(before)
+        mine, theirs = frame.new.source_of(name, found), frame.old.source_of(name, before)
         return not (entry_differences(mine, theirs, name) or self._shared(mine, theirs, name))
 
     def _same_below(self, new: MergedDir, old: MergedDir) -> bool:
@@ -244,8 +246,11 @@ class _Walk:
     def _shared(self, mine: Directory, theirs: Directory, name: bytes) -> bool:
         """Whether the entry has further names within either view, so that inheriting would tell.
 
-        The link count alone does not say: it counts names in other layers, too.
+        The link count alone does not say: it counts names in other layers, too. Nor is a stub the
+        same if its data have not been looked for (``metacopy``).
         """
+        if METACOPY in xattrs.read_at(mine.fd, name) and mine.lends(name):
+            return True
         a, b = mine.lstat(name), theirs.lstat(name)
         if a.st_nlink == b.st_nlink == 1:
             return False

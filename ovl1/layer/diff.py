@@ -21,7 +21,8 @@ from ovl1.layer.changes import changes
 from ovl1.layer.pack import LeftOut, Packer, silently
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.model import ChangeKind, IdMaps
-from ovl1.tree.view import Cursor, MergedDir, StackView, is_whiteout
+from ovl1.tree.marks import is_whiteout
+from ovl1.tree.view import Cursor, MergedDir, StackView
 
 _NO_IDS = IdMaps()
 
@@ -78,7 +79,7 @@ def native_diff(
     directory is followed by its mark ``.wh..wh..opq``. Arguments and errors as for `diff`.
     """
     packer = Packer(id_maps, left_out, docker=docker, native=True)
-    with MergedDir([upper.descend(())], [False]) as root:
+    with StackView([upper]).root() as root:
         for here, name, path in _walk(root, lambda here: (at.name for at in here.top.names())):
             yield from packer.add(here, name, path)
     yield tarwriter.END
@@ -111,7 +112,7 @@ def _walk(
 def _layer_of(here: MergedDir, name: bytes) -> Directory:
     """Where the entry lies; in a layer by itself, that may be a whiteout."""
     found = here.find(name)
-    return here.top if found is None else here.layer_of(found)
+    return here.top if found is None else here.source_of(name, found)
 
 
 def _deletion_time(cursor: Cursor, above: List[bytes], name: bytes) -> int:

@@ -25,7 +25,7 @@ from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory, checked
 from ovl1.tree.compare import visible_xattrs
 from ovl1.tree.copy import copy_content
-from ovl1.tree.view import PRIVATE_PREFIX
+from ovl1.tree.marks import PRIVATE_PREFIX
 
 _NODES = {
     tarheader.CHAR: stat.S_IFCHR,

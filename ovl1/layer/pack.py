@@ -22,7 +22,7 @@ from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory
 from ovl1.model import IdMaps
 from ovl1.tree.compare import CAPABILITY, refuse_metacopy, visible_xattrs
-from ovl1.tree.view import OPAQUE, is_whiteout
+from ovl1.tree.marks import OPAQUE, is_whiteout
 
 LeftOut = Callable[[bytes], None]
 """Told the path of each entry that cannot be in a tar."""
@@ -81,7 +81,7 @@ class Packer:
         if self._native and is_whiteout(status):
             yield tarwriter.header(_hiding(entry, path, name))
         elif entry.kind == tarheader.FILE and entry.size:
-            refuse_metacopy(attributes, name)
+            refuse_metacopy(here, name, attributes)
             yield from _file(here, name, entry, status)
         else:
             yield tarwriter.header(entry)
@@ -143,7 +143,9 @@ class Packer:
 
 def _file(here: Directory, name: bytes, entry: TarEntry, status: os.stat_result) -> Iterator[bytes]:
     with here.reading(name) as fd:
-        if not _is_as_before(fd, status):
+        if not here.lends(name):
+            status = os.fstat(fd)  # Its metadata are another inode's.
+        if not _is_as_before(fd, status) or status.st_size != entry.size:
             raise _changing(entry)
         yield tarwriter.header(entry)
         left = entry.size

@@ -150,8 +150,17 @@ class Directory(Closing):
         """Make a fifo, a socket, a device or an empty file; `mode` carries the type."""
         os.mknod(checked(name), mode, device, dir_fd=self.fd)
 
+    def lends(self, name: bytes) -> bool:  # noqa: ARG002
+        """Whether the inode `name` is all of the entry, so that a further name of it is as good."""
+        return True
+
     def link_from(self, source: Directory, source_name: bytes, name: bytes) -> None:
-        """Give the inode `source_name` of `source` a second name here; links are not followed."""
+        """Give the inode `source_name` of `source` a second name here; links are not followed.
+
+        ``EXDEV`` if the source does not lend it.
+        """
+        if not source.lends(source_name):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), os.fsdecode(source_name))
         os.link(
             checked(source_name),
             checked(name),

@@ -16,7 +16,8 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
-from ovl1.tree.view import METACOPY, PRIVATE_PREFIX, Cursor, Found, Parts, StackView
+from ovl1.tree.marks import METACOPY, PRIVATE_PREFIX
+from ovl1.tree.view import Cursor, Found, Parts, StackView
 
 CAPABILITY = "security.capability"
 
@@ -35,9 +36,9 @@ def visible_xattrs(attributes: xattrs.Xattrs) -> xattrs.Xattrs:
     }
 
 
-def refuse_metacopy(attributes: xattrs.Xattrs, name: bytes) -> None:
-    """Raise `LayerError` if a file with these attributes has its data in a lower layer."""
-    if METACOPY in attributes:
+def refuse_metacopy(source: Directory, name: bytes, attributes: xattrs.Xattrs) -> None:
+    """Raise `LayerError` if a file with these attributes has its data in a layer not looked at."""
+    if METACOPY in attributes and source.lends(name):
         raise LayerError(
             f"{os.fsdecode(name)!r} is a metadata-only copy (metacopy), its data is elsewhere",
             resolution="Touch the file's content once in the running container "
@@ -189,7 +190,7 @@ def view_differences(
                 elif found.inode == other.inode:
                     links.add_same(found.inode)
                 else:
-                    a, b = here.layer_of(found), there.layer_of(other)
+                    a, b = here.source_of(name, found), there.source_of(name, other)
                     for what in entry_differences(a, b, name, content=content):
                         yield Difference(path, what)
                     links.add(path, found.inode, other.inode)

@@ -32,7 +32,7 @@ def copy_entry(source: Directory, target: Directory, name: bytes) -> bool:
     """
     status = source.lstat(name)
     attributes = xattrs.read_at(source.fd, name)
-    refuse_metacopy(attributes, name)
+    refuse_metacopy(source, name, attributes)
     reflinked = False
     if stat.S_ISREG(status.st_mode):
         target.mknod(name, stat.S_IFREG | 0o600)

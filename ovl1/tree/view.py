@@ -6,8 +6,10 @@ The rules are the kernel's (Documentation/filesystems/overlayfs.rst): a characte
 hides a name, also in the lowest layer; a directory merges with the directories of that name
 below it until something else is in the way or one has ``trusted.overlay.opaque=y``.
 
-Limits: what ``redirect_dir`` and ``metacopy`` leave in an upper layer is recognised and refused,
-not followed.
+What ``redirect_dir`` and ``metacopy`` leave in an upper layer is followed.
+
+Limits: with ``index=on`` a lower file of several names is shown under all of them as it was copied
+up under one; that is not seen here.
 """
 
 from __future__ import annotations
@@ -16,9 +18,7 @@ import errno
 import os
 import stat
 from typing import (
-    Callable,
     Dict,
-    Iterable,
     Iterator,
     List,
     NamedTuple,
@@ -31,11 +31,9 @@ from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, FILE, LINK, SPECIAL, Directory
-
-OPAQUE = "trusted.overlay.opaque"
-REDIRECT = "trusted.overlay.redirect"
-METACOPY = "trusted.overlay.metacopy"
-PRIVATE_PREFIX = "trusted.overlay."
+from ovl1.tree.marks import METACOPY, OPAQUE, REDIRECT, is_whiteout
+from ovl1.tree.redirect import Trace
+from ovl1.tree.stub import StubDirectory
 
 Parts = Tuple[bytes, ...]
 
@@ -54,15 +52,28 @@ class Found(NamedTuple):
 
 
 class MergedDir(Closing):
-    """One directory of a view, with its layers' directories open; a context manager."""
+    """One directory of a view, with its layers' directories open; a context manager.
 
-    def __init__(self, stack: List[Directory], over: List[bool], *, opaque: bool = False) -> None:
+    Args:
+        roots: of all layers of the view, topmost first; they stay the caller's.
+    """
+
+    def __init__(
+        self,
+        stack: List[Directory],
+        layers: Sequence[int],
+        roots: Sequence[Directory],
+        *,
+        opaque: bool = False,
+    ) -> None:
         self.stack = stack
-        self.over = over
-        """For each directory of the stack, whether its layer lies over another one."""
+        self.layers = layers
+        """For each directory of the stack, which layer it is in, counted from the top."""
         self.opaque = opaque
-        """Whether the topmost directory says so itself; it then hides all that is below."""
+        """Whether the topmost directory hides all that is below under its name."""
+        self._roots = roots
         self._entries: Optional[Dict[bytes, Found]] = None
+        self._stubs: Dict[bytes, StubDirectory] = {}
 
     @property
     def top(self) -> Directory:
@@ -71,7 +82,7 @@ class MergedDir(Closing):
 
     def close(self) -> None:
         """Close all directories; idempotent."""
-        for directory in self.stack:
+        for directory in (*self.stack, *self._stubs.values()):
             directory.close()
 
     @property
@@ -88,8 +99,30 @@ class MergedDir(Closing):
         return _find(self.stack, name)
 
     def layer_of(self, found: Found) -> Directory:
-        """The directory in which the entry itself lies."""
+        """The directory in which the entry itself lies; see `source_of` for its data."""
         return self.stack[found.depth]
+
+    def source_of(self, name: bytes, found: Found) -> Directory:
+        """The directory from which the entry can be read whole; valid as long as this one.
+
+        Raises:
+            LayerError: the data of a file copied up without them are not there.
+        """
+        directory = self.stack[found.depth]
+        if found.kind != FILE or self._is_lowest(found.depth):
+            return directory
+        if name not in self._stubs:
+            attributes = xattrs.read_at(directory.fd, name)
+            if METACOPY not in attributes:
+                return directory
+            data = self._trace(found.depth, name, attributes).data()
+            if data is None:
+                raise LayerError(
+                    f"{os.fsdecode(name)!r} is a metadata-only copy (metacopy), its data is lost",
+                    resolution="Remove the file in the container, or remove the container.",
+                )
+            self._stubs[name] = StubDirectory(directory, name, *data)
+        return self._stubs[name]
 
     def child(self, name: bytes) -> MergedDir:
         """Open the sub-directory `name` of the view.
@@ -97,17 +130,54 @@ class MergedDir(Closing):
         Raises:
             KeyError: there is no such name.
             NotADirectoryError: it is not a directory.
-            LayerError: a layer's directory has been renamed with ``redirect_dir``.
+            LayerError: a mark of a directory that was renamed (``redirect_dir``) is damaged.
         """
         found = self.find(name)
         if found is None:
             raise KeyError(name)
         if found.kind != DIR:
             raise NotADirectoryError(20, os.strerror(20), os.fsdecode(name))
-        return _open_stack(
-            ((self.stack[index], self.over[index]) for index in found.merged),
-            lambda directory: directory.child(name),
-        )
+        stack: List[Directory] = []
+        layers: List[int] = []
+        try:
+            opaque = self._open_into(stack, layers, name, found.merged)
+        except BaseException:
+            for directory in stack:
+                directory.close()
+            raise
+        return MergedDir(stack, layers, self._roots, opaque=opaque)
+
+    def _open_into(
+        self, stack: List[Directory], layers: List[int], name: bytes, merged: Sequence[int]
+    ) -> bool:
+        """Open, topmost first, what merges; whether the first hides what is below by its name."""
+        for depth in merged:
+            stack.append(self.stack[depth].child(name))
+            layers.append(self.layers[depth])
+            if self._is_lowest(depth):
+                break
+            attributes = xattrs.read_fd(stack[-1].fd)
+            if attributes.get(OPAQUE) == b"y":
+                return len(stack) == 1
+            if REDIRECT in attributes:
+                is_first = len(stack) == 1
+                for layer, directory in self._trace(depth, name, attributes).directories():
+                    stack.append(directory)
+                    layers.append(layer)
+                return is_first
+        return False
+
+    def _trace(self, depth: int, name: bytes, attributes: xattrs.Xattrs) -> Trace:
+        """Follow an entry of one layer, with these marks, through those below."""
+        bases = list(zip(self.layers, self.stack))[depth + 1 :]
+        trace = Trace(name, bases, self._roots)
+        if REDIRECT in attributes:
+            trace.redirect(self.layers[depth], attributes[REDIRECT])
+        return trace
+
+    def _is_lowest(self, depth: int) -> bool:
+        """Whether no layer is below: then marks mean nothing, an image may carry them."""
+        return self.layers[depth] == len(self._roots) - 1
 
     def same_directories(self, other: MergedDir) -> bool:
         """Whether both views show the very same directories here, and so the same below."""
@@ -140,8 +210,7 @@ class StackView(Closing):
             for directory in stack:
                 directory.close()
             raise
-        lowest = len(stack) - 1
-        return MergedDir(stack, [index < lowest for index in range(len(stack))])
+        return MergedDir(stack, range(len(stack)), self.layers)
 
     def walk(self) -> Iterator[Tuple[Parts, MergedDir]]:
         """Every directory with its path, parents first; each is valid until the next step."""
@@ -199,7 +268,7 @@ class Cursor(Closing):
             here = self.at(parts[:-1])
             found = here.entries[parts[-1]]
             if found.kind == FILE:
-                return here.layer_of(found).open_file(parts[-1])
+                return here.source_of(parts[-1], found).open_file(parts[-1])
         except (KeyError, NotADirectoryError):
             pass
         raise FileNotFoundError(2, os.strerror(2), os.fsdecode(b"/".join(parts)))
@@ -208,46 +277,6 @@ class Cursor(Closing):
         while len(self._open) > length:
             self._open.pop().close()
         del self._parts[max(length - 1, 0) :]
-
-
-def _open_stack(
-    candidates: Iterable[Tuple[Directory, bool]], reach: Callable[[Directory], Directory]
-) -> MergedDir:
-    """Open, topmost first, what merges; an opaque directory is the last one."""
-    stack: List[Directory] = []
-    over: List[bool] = []
-    opaque = False
-    try:
-        for directory, has_lower in candidates:
-            stack.append(reach(directory))
-            over.append(has_lower)
-            # In the lowest layer these attributes mean nothing: an image may carry them.
-            if has_lower and _hides_below(stack[-1]):
-                opaque = len(stack) == 1
-                break
-    except BaseException:
-        for directory in stack:
-            directory.close()
-        raise
-    return MergedDir(stack, over, opaque=opaque)
-
-
-def _hides_below(directory: Directory) -> bool:
-    attributes = xattrs.read_fd(directory.fd)
-    if REDIRECT in attributes:
-        raise LayerError(
-            f"a directory was renamed in place (redirect_dir): {attributes[REDIRECT]!r}",
-            details="A kernel with redirect_dir=on left a pointer to the directory's old name "
-            "instead of a copy; only such a kernel can show this layer.",
-            resolution="Start the container once with redirect_dir=off and copy the directory "
-            "(cp -a old new; rm -r old), or remove the container.",
-        )
-    return attributes.get(OPAQUE) == b"y"
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    """Whether this is the character device 0:0 with which overlayfs hides a name."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _merge(stack: Sequence[Directory]) -> Dict[bytes, Found]:

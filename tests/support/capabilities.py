@@ -170,6 +170,13 @@ def _overlay() -> None:
             raise _Missing(f"{missing}; can {place} hold an upper? Else set TMPDIR") from None
 
 
+def _metacopy() -> None:
+    _need("overlay")
+    for name in ("redirect_dir", "metacopy"):
+        if not Path("/sys/module/overlay/parameters", name).exists():
+            raise _Missing(f"this kernel's overlay has no {name}")
+
+
 def _seccomp_notify() -> None:
     _need("root")
     faults_notify.try_out()
@@ -229,6 +236,7 @@ def _atheris() -> None:
 _PROBES: Dict[str, Callable[[], object]] = {
     "root": _root,
     "overlay": _overlay,
+    "metacopy": _metacopy,
     "loop": _loop,
     "seccomp-notify": _seccomp_notify,
     "mkfs.ext4": lambda: _file_system("mkfs.ext4", 4),

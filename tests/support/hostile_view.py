@@ -9,7 +9,8 @@ from typing import Dict, Sequence, Set
 
 from ovl1.linux import mounts
 from ovl1.linux.beneath import DIR
-from ovl1.tree.view import PRIVATE_PREFIX, StackView
+from ovl1.tree.marks import PRIVATE_PREFIX
+from ovl1.tree.view import StackView
 from tests.support.hostile_case import Tree, node_at, tree
 
 

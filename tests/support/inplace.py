@@ -19,7 +19,7 @@ from ovl1.migrate.inplace.record import read
 from ovl1.model import LayerId
 from ovl1.store.store import Store
 from ovl1.store.trees import READ_WRITE
-from ovl1.tree.view import OPAQUE, is_whiteout
+from ovl1.tree.marks import OPAQUE, is_whiteout
 from tests.support.manifest import Entry, manifest
 
 OVERLAY_OWN = "trusted.overlay."

@@ -12,7 +12,8 @@ import pytest
 
 from ovl1.layer.changes import changes, changes_size
 from ovl1.linux.beneath import Directory, Name
-from ovl1.tree.view import OPAQUE, MergedDir, StackView
+from ovl1.tree.marks import OPAQUE
+from ovl1.tree.view import MergedDir, StackView
 
 pytestmark = pytest.mark.needs("root")
 
@@ -313,7 +314,7 @@ def test_a_single_name_is_found_as_a_listing_has_it(layers: Layers) -> None:
         for listed_one, asked in zip(stack.walk(), stack.walk()):
             entries, here = listed_one[1].entries, asked[1]
             for name in (*entries, b"dir", b"link", b"never-there", b"n" * 300):
-                fresh = MergedDir(here.stack, here.over)
+                fresh = MergedDir(here.stack, here.layers, stack.layers)
                 assert fresh.find(name) == entries.get(name)
 
 

@@ -26,7 +26,8 @@ from ovl1.layer.delta import (
 )
 from ovl1.layer.listing import listing
 from ovl1.linux.beneath import Directory
-from ovl1.tree.view import OPAQUE, StackView
+from ovl1.tree.marks import OPAQUE
+from ovl1.tree.view import StackView
 
 Tree = Dict[str, Optional[str]]
 """Paths; None is a directory, a text a file's content."""

@@ -17,7 +17,8 @@ from ovl1.formats.tarstream import CHUNK, as_file, entries
 from ovl1.layer.diff import diff, native_diff
 from ovl1.linux.beneath import Directory
 from ovl1.model import IdMaps, IdRange
-from ovl1.tree.view import METACOPY, OPAQUE, StackView
+from ovl1.tree.marks import METACOPY, OPAQUE
+from ovl1.tree.view import StackView
 
 pytestmark = pytest.mark.needs("root")
 
@@ -191,11 +192,13 @@ def test_a_file_with_the_name_of_a_mark_is_refused(layers: Layers, name: str) ->
         assert list(read(make(docker=True))) == [name.encode()]
 
 
-def test_a_stub_of_a_file_is_refused(layers: Layers) -> None:
-    (layers.upper / "file").write_bytes(bytes(10))
-    os.setxattr(layers.upper / "file", METACOPY, b"")
+def test_a_stub_of_a_file_has_its_data_in_the_parent(layers: Layers) -> None:
+    """Where only the layer's own directory is looked at, they are not there."""
+    (layers.upper / "gone").write_bytes(bytes(len("gone")))
+    os.setxattr(layers.upper / "gone", METACOPY, b"")
+    assert contents(layers.diff())[b"gone"] == b"gone"
     with pytest.raises(LayerError, match="metacopy"):
-        layers.diff()
+        layers.native()
 
 
 @pytest.mark.parametrize("size", [3 * CHUNK - 1, 3 * CHUNK + 1])

@@ -19,7 +19,7 @@ from ovl1.linux.beneath import Directory
 from ovl1.linux.loopback import loop_file_system
 from ovl1.tree import clone as module
 from ovl1.tree.clone import Cloned
-from ovl1.tree.view import OPAQUE
+from ovl1.tree.marks import OPAQUE
 from tests.support.clones import cloned, entries, scratch
 from tests.support.inode_flags import give_to_project, immutable
 from tests.support.trees import Change, change, changes, furnish, shown

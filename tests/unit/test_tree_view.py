@@ -8,11 +8,11 @@ from typing import Callable, Dict, List, Tuple
 
 import pytest
 
-from ovl1.errors import LayerError
 from ovl1.linux import mounts
 from ovl1.linux.beneath import Directory
 from ovl1.tree.compare import view_differences
-from ovl1.tree.view import METACOPY, OPAQUE, REDIRECT, Cursor, StackView
+from ovl1.tree.marks import OPAQUE
+from ovl1.tree.view import Cursor, StackView
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -99,16 +99,6 @@ def test_a_file_behind_a_link_or_a_whiteout_is_not_opened(layers: List[Path]) ->
         fd = cursor.open((b"dir", b"a"))
         assert os.read(fd, 100) == b"third dir/a"
         os.close(fd)
-
-
-def test_a_directory_renamed_in_place_is_refused_in_an_upper(layers: List[Path]) -> None:
-    os.setxattr(layers[0] / "deep", REDIRECT, b"/elsewhere")
-    with view(*layers) as shown, pytest.raises(LayerError, match="redirect_dir"):
-        list(shown.walk())
-    os.setxattr(layers[-1] / "keep", METACOPY, b"")
-    os.setxattr(layers[-1] / "deep", REDIRECT, b"/elsewhere")
-    with view(layers[-1]) as shown:
-        assert len(list(shown.walk())) > 3, "in the lowest layer it means nothing"
 
 
 def touch_dir(root: Path) -> None:

@@ -22,8 +22,6 @@ from ovl1.linux.beneath import DIR, FILE, LINK, Directory
 from ovl1.tree.compare import visible_xattrs
 from ovl1.tree.view import Cursor, Found, MergedDir, Parts, StackView
 
-_Layers = Tuple[int, ...]
-
 Known = Dict[int, bytes]
 """By inode number, what has been said about files: the same for all views of one moment."""
 
@@ -64,30 +62,26 @@ class _Walk:
         self._entries_seen = 0
 
     def digest(self) -> str:
-        top: Tuple[Parts, _Layers] = ((), tuple(range(len(self._view.layers))))
-        pending: List[Tuple[Parts, _Layers]] = [top]
+        pending: List[Parts] = [()]
         with Cursor(self._view) as cursor:
             while pending:
-                parts, layers = pending.pop()
+                parts = pending.pop()
                 here = cursor.at(parts)
                 self._add(parts, self._directory(here.top))
-                # Those below an opaque directory are not in the stack any more.
-                pending += reversed(self._entries(parts, here, layers[: len(here.stack)]))
+                pending += reversed(self._entries(parts, here))
         return self._hash.hexdigest()
 
-    def _entries(
-        self, parts: Parts, here: MergedDir, layers: _Layers
-    ) -> List[Tuple[Parts, _Layers]]:
-        below: List[Tuple[Parts, _Layers]] = []
+    def _entries(self, parts: Parts, here: MergedDir) -> List[Parts]:
+        below: List[Parts] = []
         for name, found in sorted(here.entries.items()):
             if found.kind == DIR:
-                below.append(((*parts, name), tuple(layers[index] for index in found.merged)))
+                below.append((*parts, name))
                 continue
             self._entries_seen += 1
             directory = here.layer_of(found)
             known = self._file(directory, name, found.inode) if found.kind == FILE else b""
             if known:
-                self._add(name, self._inode((*parts, name), found, layers[found.depth]), known)
+                self._add(name, self._inode((*parts, name), found, here.layers[found.depth]), known)
             else:
                 self._add(name, self._other(directory, name, found))
         return below

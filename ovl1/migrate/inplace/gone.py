@@ -18,7 +18,7 @@ from ovl1.migrate.inplace.items import Gone, Hidden, Item, Leave, Metadata, Sepa
 from ovl1.migrate.inplace.parent import Entries, Parent, ParentDirectory
 from ovl1.migrate.inplace.places import metadata_of, private_xattrs, refuse_frozen
 from ovl1.tree.compare import directory_differences, entry_differences
-from ovl1.tree.view import METACOPY, REDIRECT, is_whiteout
+from ovl1.tree.marks import METACOPY, REDIRECT, is_whiteout
 
 ELSEWHERE = "the layer shows something of a lower layer that its parent does not show"
 
@@ -31,8 +31,7 @@ def refuse_unresolved(attributes: Xattrs, name: bytes) -> None:
         if attribute in attributes:
             raise LayerError(
                 f"{os.fsdecode(name)!r} has {attribute}: its content is in a lower layer",
-                resolution="Touch it once in the running container (cp -a f f.new && mv f.new f), "
-                "or remove the container.",
+                resolution="Migrate side by side, or with --to; or remove the container.",
             )
 
 

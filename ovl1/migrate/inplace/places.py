@@ -15,7 +15,7 @@ from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory, checked
 from ovl1.migrate.inplace.items import Header, Metadata
 from ovl1.store.layout import DIFF
-from ovl1.tree.view import PRIVATE_PREFIX
+from ovl1.tree.marks import PRIVATE_PREFIX
 
 GOING, COMING = b"going.ovl1-tmp", b"coming.ovl1-tmp"
 """In the layer's own directory: a directory being deleted, and one for what is being made."""

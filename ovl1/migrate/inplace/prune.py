@@ -26,8 +26,8 @@ from ovl1.migrate.inplace.places import (
 )
 from ovl1.migrate.inplace.record import Record
 from ovl1.store.layout import DIFF
+from ovl1.tree.marks import OPAQUE
 from ovl1.tree.remove import remove_tree
-from ovl1.tree.view import OPAQUE
 
 _WHITEOUT = b"whiteout"
 

@@ -39,8 +39,8 @@ from ovl1.migrate.inplace.places import (
 )
 from ovl1.migrate.inplace.record import Record
 from ovl1.store.layout import DIFF, Layout
+from ovl1.tree.marks import is_whiteout
 from ovl1.tree.remove import remove_tree
-from ovl1.tree.view import is_whiteout
 
 
 def restore(layout: Layout, record: Record) -> None:
