@@ -30,8 +30,13 @@ EXPECTED = {
 }
 
 
+@pytest.mark.parametrize("mode", ["side by side", "in place", "elsewhere"])
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_migrated_store_says_the_same(name: str, disk: Path, work: Path) -> None:
+def test_a_migrated_store_says_the_same(
+    name: str, mode: str, disk: Path, work: Path, full: bool
+) -> None:
+    if mode != "side by side" and not full:
+        pytest.skip("the other ways in the long form")
     data_root = extracted(name, disk)
     with daemon_on(data_root, "overlay", work) as daemon:
         # One would run its command again at each start of a daemon, and write.
@@ -39,7 +44,12 @@ def test_a_migrated_store_says_the_same(name: str, disk: Path, work: Path) -> No
         before = truth.record(daemon)
     assert (len(before["images"]), len(before["containers"]), unsaveable(before)) == EXPECTED[name]
 
-    migrate(data_root)
+    if mode == "elsewhere":
+        ovl1(data_root, "migrate", "run", "--to", str(disk / "new"))
+        data_root = disk / "new"
+        ovl1(data_root, "migrate", "verify")
+    else:
+        migrate(data_root, *(["--in-place"] if mode == "in place" else []))
     with daemon_on(data_root, "overlay2", work) as daemon:
         differences = truth.compare(before, truth.record(daemon))
     assert not differences, "\n".join(differences)

@@ -1,0 +1,88 @@
+"""Each way to migrate, with a store that has something of everything: the kernel shows the same.
+
+Of everything: layers of BuildKit that are uppers, one made over the other, containers made over
+their init layers' uppers, tars known and unknown, also as the data-root of a user namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+
+from ovl1.linux.loopback import loop_file_system
+from ovl1.model import LayerId
+from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
+from tests.support.child import command, in_child
+from tests.support.inplace_stores import varied_store
+from tests.support.newer_kernels import Shown, shown, shown_without
+
+pytestmark = pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")
+
+OWNER = 100000
+MODES = {"side by side": [], "in place": ["--in-place"], "elsewhere": ["--to"]}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with loop_file_system("ext4", tmp_path, 96 << 20, inodes=16384) as mounted:
+        yield mounted
+
+
+def shown_by_overlay(root: Path, at: Path) -> Dict[str, Shown]:
+    """What each layer shows; what BuildKit made, and containers, over their image's tree."""
+    layout = Layout(root, OVERLAY)
+    found = {}
+    for name in sorted(os.listdir(layout.home)):
+        layer = LayerId(name)
+        if layout.upper(layer).exists():
+            below = LayerId(layout.lower_id(layer).read_text())
+            found[name] = shown_without([layout.upper(layer), layout.root(below)], at)
+        else:
+            found[name] = shown(layout.root(layer))
+    return found
+
+
+def shown_by_overlay2(root: Path, at: Path) -> Dict[str, Shown]:
+    layout = Layout(root, OVERLAY2)
+    found = {}
+    for name in sorted(set(os.listdir(layout.home)) - {layout.links.name}):
+        layer = LayerId(name)
+        lower = layout.lower(layer)
+        shorts = lower.read_text().split(":") if lower.exists() else []
+        lowers = [(layout.home / short).resolve() for short in shorts]
+        diff = layout.diff(layer)
+        found[name] = shown_without([diff, *lowers], at) if lowers else shown(diff)
+    return found
+
+
+def give_to(root: Path, owner: int) -> None:
+    for directory, folders, files in os.walk(root):
+        for entry in (*folders, *files):
+            os.chown(Path(directory, entry), owner, owner, follow_symlinks=False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["docker", f"{OWNER}.{OWNER}"])
+def test_the_kernel_shows_the_same(disk: Path, mode: str, name: str, full: bool) -> None:
+    if name != "docker" and not (full or mode == "in place"):
+        pytest.skip("in the long form, and by other tests")
+    root, at = disk / name, disk / "at"
+    layers = len(varied_store(root).store.trees)
+    if name != "docker":
+        give_to(root, OWNER)
+    before = shown_by_overlay(root, at)
+    assert len(before) == layers
+    target = disk / "new" / name if mode == "elsewhere" else root
+    target.parent.mkdir(exist_ok=True)
+    ended = in_child(
+        command(root, "migrate", "run", *MODES[mode], *([str(target)] if target != root else []))
+    )
+    assert ended.code == 0, ended
+    assert shown_by_overlay2(target, at) == before
+    for verb in ("verify", "purge"):
+        ended = in_child(command(target, "migrate", verb))
+        assert ended.code == 0, ended
+    assert shown_by_overlay2(target, at) == before
