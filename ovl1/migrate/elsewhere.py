@@ -14,6 +14,7 @@ from typing import List
 
 from ovl1.errors import HalfDone, NotPossibleHere
 from ovl1.linux import durable
+from ovl1.migrate.across import LinkAcross
 from ovl1.migrate.area import Area
 from ovl1.migrate.daemon import daemon_steps
 from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
@@ -34,6 +35,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
     return [
         MakeHome(area, progress),
         *layer_steps(source, plan, progress),
+        LinkAcross(source),
         CopyMetadata(source),
         *(CopyRest(plan, name, progress) for name in plan.rest),
         *(NameDriver(area, container) for container in plan.containers),

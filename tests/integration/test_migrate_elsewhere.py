@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tarfile
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple
 
@@ -12,9 +13,10 @@ import pytest
 
 from ovl1.linux.loopback import loop_file_system
 from tests.support.child import Ended, command, in_child
+from tests.support.layers import entry
 from tests.support.manifest import Entry, differences, manifest
 from tests.support.moments import AFTER, BEFORE, KILLED, Point, killed
-from tests.support.store_builder import real_store
+from tests.support.store_builder import StoreBuilder, real_store
 
 pytestmark = pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")
 
@@ -170,3 +172,35 @@ def test_no_room(pair: Pair, tmp_path: Path) -> None:
         assert ended.code == 5, ended
         assert "free inodes are needed" in ended.err
     pair.old_is_as_before()
+
+
+def test_names_of_a_file_in_a_layer_below(pair: Pair) -> None:
+    """Docker's v1 driver lets a layer link to them; in a copy it is one file again."""
+    old = pair.old.with_name("linked")
+    old.mkdir()
+    builder = StoreBuilder(old)
+    base = builder.real_layer([entry("d", tarfile.DIRTYPE), entry("d/base", data=b"b", mtime=5)])
+    middle = builder.real_layer([entry("d/other", data=b"o")], base)
+    links = [("d/z", "d/base"), ("d/a", "./d/z"), ("d/o", "d/other"), ("d/own", "d/new")]
+    made = [entry(name, tarfile.LNKTYPE, linkname=target) for name, target in links]
+    top = builder.real_layer([entry("d/new", data=b"n"), *made, entry("e", data=b"")], middle)
+    roots = [builder.layout.root(builder.cache_ids[chain_id]) for chain_id in (base, middle, top)]
+    # As Docker leaves them, which gives the file in the layer below what the link's header says.
+    for layer, target, name in ((0, "base", "z"), (0, "base", "a"), (1, "other", "o")):
+        for path in (roots[2] / "d" / target, roots[2] / "d" / name):
+            path.unlink()
+            os.link(roots[layer] / "d" / target, path)
+    for number, chain_id in enumerate((base, middle, top)):
+        builder.image(chain_id, f"i:{number}")
+
+    linked = pair._replace(old=old, before=manifest(old))
+    ended = linked.run()
+    assert ended.code == 0, ended
+    linked.old_is_as_before()
+    diffs = [linked.new / "overlay2" / builder.cache_ids[c] / "diff" for c in (base, middle, top)]
+    assert (diffs[2] / "d/z").samefile(diffs[0] / "d/base")
+    assert (diffs[2] / "d/a").samefile(diffs[0] / "d/base")
+    assert (diffs[2] / "d/o").samefile(diffs[1] / "d/other")
+    assert (diffs[2] / "d/own").samefile(diffs[2] / "d/new")
+    assert (diffs[2] / "d").stat().st_mtime_ns == (roots[2] / "d").stat().st_mtime_ns
+    assert linked.do("verify").code == 0
