@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.timeout(3600),
 ]
 
-QUICK, FULL = 4, 100
+QUICK, FULL = 3, 100
 """How many moments are tried."""
 
 

@@ -133,12 +133,12 @@ class InPlace:
 
 
 def plain_differences(before: Dict[bytes, Entry], after: Dict[bytes, Entry]) -> List[str]:
-    told = [f"{name!r}: gone" for name in before.keys() - after.keys()]
-    told += [f"{name!r}: new" for name in after.keys() - before.keys()]
+    told = [f"{os.fsdecode(name)}: gone" for name in before.keys() - after.keys()]
+    told += [f"{os.fsdecode(name)}: new" for name in after.keys() - before.keys()]
     for name in before.keys() & after.keys():
         was, now = _plain(before[name]), _plain(after[name])
         told += [
-            f"{name!r}: {field} was {a!r}, is {b!r}"
+            f"{os.fsdecode(name)}: {field} was {a!r}, is {b!r}"
             for field, a, b in zip(Entry._fields, was, now)
             if a != b
         ]
