@@ -39,6 +39,11 @@ def test_both_are_there_before_docker() -> None:
     assert unit(SERVICE)["Unit"]["Requires"] == SOCKET
 
 
+def test_it_is_started_anew_however_often_it_fails() -> None:
+    assert unit(SERVICE)["Service"]["Restart"] == "always"
+    assert unit(SERVICE)["Unit"]["StartLimitIntervalSec"] == "0"
+
+
 def test_the_socket_is_where_docker_looks_and_for_root_alone() -> None:
     socket = unit(SOCKET)["Socket"]
     assert Path(socket["ListenStream"]) == Path("/run/docker/plugins/ovl1.sock")
