@@ -13,7 +13,7 @@ import mmap
 import os
 import platform
 import struct
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ovl1.linux import mounts
 
@@ -164,7 +164,9 @@ class Known:
 
     __slots__ = (
         "_directories",
+        "_names",
         "_pieces",
+        "_pieces_of",
         "_specials",
         "_symlinks",
         "files",
@@ -176,46 +178,57 @@ class Known:
     def __init__(self, listing: bytes, parsed: Listing) -> None:
         self.files = len(parsed.files)
         """How many names regular files have."""
-        dots, directories, self._symlinks, self._specials = parsed.own
-        self.has_symlinks_only = not (directories or self._specials)
+        dots, directories, symlinks, specials = parsed.own
+        self.has_symlinks_only = not (directories or specials)
         """Whether there is nothing else but symbolic links."""
-        self.is_plain = self.has_symlinks_only and not self._symlinks
+        self.is_plain = self.has_symlinks_only and not symlinks
         """Whether there is nothing else at all."""
-        names = [name for _, name in parsed.directories]
-        self._directories = list(zip(directories, names))
+        self._names = [name for _, name in parsed.directories]
         self.size = len(listing)
         """Bytes of the listing."""
-        self._pieces: List[Tuple[int, int, bytes]] = []
-        start = 0
-        for at in sorted([*dots, *directories, *self._symlinks, *self._specials]):
-            if at > start:
-                self._pieces.append((start, at, listing[start:at]))
-            start = at + _INODE_SIZE
-        self._pieces.append((start, self.size, listing[start:]))
+        self._directories = _inodes_at(directories)
+        self._symlinks = _inodes_at(symlinks)
+        self._specials = _inodes_at(specials)
+        self._pieces_of = _all_but(self.size, sorted([*dots, *directories, *symlinks, *specials]))
+        self._pieces = self._pieces_of(listing)
 
     def is_like(self, listing: bytes) -> bool:
         """Whether another listing differs in nothing but inodes of its own."""
-        if len(listing) != self.size:
-            return False
-        for start, end, piece in self._pieces:  # noqa: SIM110 - `all` takes twice as long
-            if listing[start:end] != piece:
-                return False
-        return True
+        return len(listing) == self.size and self._pieces_of(listing) == self._pieces
 
     def own(self, listing: bytes) -> Listing:
         """What a listing that is alike has beside the files."""
-        number = _INODE.unpack_from
         return Listing(
-            [(number(listing, at)[0], name) for at, name in self._directories],
+            list(zip(self._directories(listing), self._names)),
             [],
             self.symlinks(listing),
-            [number(listing, at)[0] for at in self._specials],
+            list(self._specials(listing)),
         )
 
     def symlinks(self, listing: bytes) -> List[int]:
         """The inodes of the symbolic links alone."""
-        number = _INODE.unpack_from
-        return [number(listing, at)[0] for at in self._symlinks]
+        return list(self._symlinks(listing))
+
+
+_Read = Callable[[bytes], Tuple[Any, ...]]
+
+
+def _inodes_at(places: Sequence[int]) -> _Read:
+    """What reads the inodes that stand at some places of a listing."""
+    form, end = ["="], 0
+    for at in places:
+        form.append(f"{at - end}xQ")
+        end = at + _INODE_SIZE
+    return struct.Struct("".join(form)).unpack_from
+
+
+def _all_but(size: int, places: Sequence[int]) -> _Read:
+    """What reads everything of a listing but the inodes at some places."""
+    form, end = ["="], 0
+    for at in places:
+        form.append(f"{at - end}s{_INODE_SIZE}x")
+        end = at + _INODE_SIZE
+    return struct.Struct("".join([*form, f"{size - end}s"])).unpack
 
 
 def names(listing: bytes) -> Iterator[Tuple[int, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -80,6 +81,29 @@ def test_the_prediction_is_what_a_migration_leaves(captured: Captured, keep: boo
     after = report(Store.open(data_root, "overlay2"))
     assert after.total == predicted
     assert after.elsewhere == 0
+
+
+def test_what_is_broken_is_counted_all_the_same(captured: Captured) -> None:
+    """Whatever of a store is lost or cannot be read, every inode has its place."""
+    data_root, empty = captured
+    layerdb = data_root / "image/overlay/layerdb"
+    bottom = max(report(Store.open(data_root)).layers, key=lambda use: use.tree.files)
+    shutil.rmtree(data_root / "overlay" / bottom.name / "root")
+    (first_of(layerdb / "sha256") / "cache-id").write_text("garbage")
+    first_of(data_root / "image/overlay/imagedb/content/sha256").write_text("{")
+    (first_of(data_root / "containers") / "config.v2.json").write_text("garbage")
+    (first_of(layerdb / "mounts") / "parent").unlink(missing_ok=True)
+    store = Store.open(data_root)
+    assert store.errors
+    told = report(store)
+    assert told.total == plainly_counted(data_root)
+    assert used_in_the_end(data_root, told.total + empty) == told.total + empty
+    assert told.total_as_overlay2 is None
+    assert told.no_overlay2
+
+
+def first_of(directory: Path) -> Path:
+    return min(directory.iterdir())
 
 
 def test_layers_images_and_containers_add_up(captured: Captured) -> None:
