@@ -49,12 +49,14 @@ def compare(data_root: Path, caches: str, programs: Sequence[str], runs: int) ->
     """Seconds and CPU of each program, and the ratio to `du`; medians.
 
     Args:
-        caches: `WARM`, or `COLD`: dropped before each program.
+        caches: `WARM`: each program has run once before; or `COLD`: dropped before each of them.
     """
     chosen = {name: command for name, command in commands(data_root).items() if name in programs}
     seconds: Dict[str, List[float]] = {name: [] for name in chosen}
     cpu: Dict[str, List[float]] = {name: [] for name in chosen}
-    run(commands(data_root)[FIND])
+    if caches == WARM:
+        for command in chosen.values():
+            run(command)
     os.sync()
     for _ in range(runs):
         for name, command in chosen.items():
