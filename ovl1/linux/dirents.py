@@ -213,8 +213,14 @@ class Known:
 _Read = Callable[[bytes], Tuple[Any, ...]]
 
 
+def _nothing(_listing: bytes) -> Tuple[()]:
+    return ()
+
+
 def _inodes_at(places: Sequence[int]) -> _Read:
     """What reads the inodes that stand at some places of a listing."""
+    if not places:
+        return _nothing
     form, end = ["="], 0
     for at in places:
         form.append(f"{at - end}xQ")
