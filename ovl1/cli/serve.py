@@ -63,6 +63,12 @@ _FIRST_FD = 3  # sd_listen_fds(3)
     "a power cut the last ones may lack content.",
 )
 @click.option(
+    "--owner-names",
+    is_flag=True,
+    help="Write the host's names of users and groups into layers, as Debian's docker.io does; "
+    "Docker's own releases write none.",
+)
+@click.option(
     "--state",
     metavar="DIR",
     default=str(RUNTIME),
@@ -73,7 +79,14 @@ _FIRST_FD = 3  # sd_listen_fds(3)
 @json_option
 @click.pass_obj
 def command(
-    context: Context, *, path: Path, layout: str, metrics: Optional[str], no_sync: bool, state: Path
+    context: Context,
+    *,
+    path: Path,
+    layout: str,
+    metrics: Optional[str],
+    no_sync: bool,
+    owner_names: bool,
+    state: Path,
 ) -> None:
     """Answer as Docker's storage driver until it is told to end (SIGTERM).
 
@@ -91,7 +104,14 @@ def command(
         listener = _activated() or stack.enter_context(listening(_checked(path.absolute())))
         path = Path(os.fsdecode(listener.getsockname()))
         plugin = stack.enter_context(
-            Plugin(_LAYOUTS[layout], path, failed=_complain, state=state, sync=not no_sync)
+            Plugin(
+                _LAYOUTS[layout],
+                path,
+                failed=_complain,
+                state=state,
+                sync=not no_sync,
+                owner_names=owner_names,
+            )
         )
         site = PluginSite(plugin, counters, _watcher(context))
         if metrics:

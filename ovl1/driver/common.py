@@ -39,6 +39,8 @@ class OverlayDriver(abc.ABC):
         id_maps: of the user namespace that containers run in.
         runtime: where locks and counts are kept; the same for all processes of a machine.
         sync: make layers durable before they are there; without it, a power cut may lose some.
+        owner_names: let tars of layers have the host's names of owners; see
+            `ovl1.layer.pack.Packer`.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class OverlayDriver(abc.ABC):
         id_maps: Optional[IdMaps] = None,
         runtime: Path = RUNTIME,
         sync: bool = True,
+        owner_names: bool = False,
     ) -> None:
         self._layout = layout
         self._id_maps = id_maps or IdMaps()
         self._policy = replace(policy or Policy(), id_maps=self._id_maps)
         self._uses = Uses(runtime, layout.home)
         self._sync = sync
+        self._owner_names = owner_names
 
     # What a layout decides.
 
@@ -238,7 +242,9 @@ class OverlayDriver(abc.ABC):
         """An empty chunk as soon as the layers are open, then the tar."""
         with self._compared(layer_id, parent) as (new, old):
             yield b""
-            yield from layer_diff.diff(new, old, docker=docker, id_maps=self._id_maps)
+            yield from layer_diff.diff(
+                new, old, docker=docker, id_maps=self._id_maps, owner_names=self._owner_names
+            )
 
     @contextlib.contextmanager
     def _compared(

@@ -40,6 +40,7 @@ def open_driver(
     id_maps: Optional[IdMaps] = None,
     runtime: Path = RUNTIME,
     sync: bool = True,
+    owner_names: bool = False,
 ) -> OverlayDriver:
     """The driver of the layers in a data-root; its home is made if it is missing, else left alone.
 
@@ -47,7 +48,7 @@ def open_driver(
         data_root: exists.
         driver_name: the layout of the layers, ``overlay`` or ``overlay2``.
         home: name of the home in the data-root; by default the driver's.
-        policy, id_maps, runtime, sync: see `ovl1.driver.common.OverlayDriver`.
+        policy, id_maps, runtime, sync, owner_names: see `ovl1.driver.common.OverlayDriver`.
 
     Raises:
         WrongUsage: there is no such driver.
@@ -58,7 +59,12 @@ def open_driver(
         raise WrongUsage(f"there is no driver {driver_name!r}, only {', '.join(DRIVERS)}")
     layout = Layout(data_root.resolve(), home or driver_name)
     driver = DRIVERS[driver_name](
-        layout, policy=policy, id_maps=id_maps, runtime=runtime, sync=sync
+        layout,
+        policy=policy,
+        id_maps=id_maps,
+        runtime=runtime,
+        sync=sync,
+        owner_names=owner_names,
     )
     try:
         if not layout.home.is_dir():

@@ -203,7 +203,12 @@ class Overlay2Driver(OverlayDriver):
             return
         with self._reading(layer_id) as view:
             yield b""
-            yield from native_diff(view.layers[0], docker=docker, id_maps=self._id_maps)
+            yield from native_diff(
+                view.layers[0],
+                docker=docker,
+                id_maps=self._id_maps,
+                owner_names=self._owner_names,
+            )
 
     def _stack(self, layer_id: LayerId) -> List[Path]:
         lowers = [layer_at(self._layout, item) for item in lowers_of(self._layout, layer_id)]

@@ -64,6 +64,9 @@ class TarEntry:
     major: int = 0
     minor: int = 0
     xattrs: Dict[str, bytes] = field(default_factory=dict)
+    uname: bytes = b""
+    """Not read from archives, which Docker does not go by."""
+    gname: bytes = b""
 
     @property
     def padding(self) -> int:

@@ -4,8 +4,7 @@ A layer's digest covers its headers, so there is only one right way to write one
 ``archive/tar`` when it is asked for PAX. That is a plain ustar header wherever one can say it all
 (a long ASCII name is split at a slash then); else an extended header precedes it, named
 ``PaxHeaders.0`` in the entry's directory, whose records are sorted and say only what the ustar
-header cannot. Limits: no global headers, no sparse files, no user and group names (Docker leaves
-them empty); contents are the caller's.
+header cannot. Limits: no global headers, no sparse files; contents are the caller's.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from ovl1.formats.whiteouts import clean, shown
 END = bytes(2 * BLOCK)
 """What follows the last entry."""
 
-_NAME, _PREFIX = 100, 155
+_NAME, _PREFIX, _OWNER = 100, 155, 32
 _NUMBER, _LARGE = 8, 12
-# Name, mode, uid, gid, size, mtime, checksum; kind, link; magic; major, minor, prefix. What lies
-# between, the names of user and group, is zero.
-_FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x8s8s155s12x")
+# Name, mode, uid, gid, size, mtime, checksum; kind, link; magic; names of user and group; major,
+# minor, prefix.
+_FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _CHECKSUM = 148
 _MAGIC = b"ustar\x0000"
 _EXTENDED = b"x"
@@ -68,8 +67,13 @@ def padding(size: int) -> bytes:
 def _records(entry: TarEntry) -> _Records:
     """What a ustar header's fields, without a prefix, cannot hold."""
     records: _Records = {}
-    for key, text in ((b"path", entry.name), (b"linkpath", entry.linkname)):
-        if len(text) > _NAME or not _is_ascii(text):
+    for key, text, width in (
+        (b"path", entry.name, _NAME),
+        (b"linkpath", entry.linkname, _NAME),
+        (b"uname", entry.uname, _OWNER),
+        (b"gname", entry.gname, _OWNER),
+    ):
+        if len(text) > width or not _is_ascii(text):
             records[key] = text
     for key, number, width in (
         (b"uid", entry.uid, _NUMBER),
@@ -99,7 +103,7 @@ def _extended(entry: TarEntry, records: _Records) -> bytes:
     zero, size = _octal(0, _NUMBER), _octal(len(body), _LARGE)
     block = _sealed(
         (_ascii(name)[:_NAME].rstrip(b"/"), zero, zero, zero, size, _octal(0, _LARGE)),
-        (_EXTENDED, b"", _MAGIC, b"", b"", b""),
+        (_EXTENDED, b"", _MAGIC, b"", b"", b"", b"", b""),
     )
     return block + body + padding(len(body))
 
@@ -110,7 +114,15 @@ def _block(entry: TarEntry, name: bytes, prefix: bytes) -> bytes:
     device = (_octal(entry.major, _NUMBER), _octal(entry.minor, _NUMBER))
     return _sealed(
         (_cut(name), _octal(entry.mode, _NUMBER), *owner, *content),
-        (entry.kind.encode("latin-1"), _cut(_ascii(entry.linkname)), _MAGIC, *device, prefix),
+        (
+            entry.kind.encode("latin-1"),
+            _cut(_ascii(entry.linkname)),
+            _MAGIC,
+            _ascii(entry.uname),
+            _ascii(entry.gname),
+            *device,
+            prefix,
+        ),
     )
 
 

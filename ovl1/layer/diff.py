@@ -34,6 +34,7 @@ def diff(
     docker: bool = False,
     id_maps: IdMaps = _NO_IDS,
     left_out: LeftOut = silently,
+    owner_names: bool = False,
 ) -> Iterator[bytes]:
     """What changed between two views, as an uncompressed tar in chunks of at most 1 MiB.
 
@@ -45,12 +46,13 @@ def diff(
         docker: only the changes that Docker sees, and of extended attributes only capabilities;
             otherwise `ovl1.layer.changes.changes` in its exact form, and all attributes.
         id_maps: owners on disk are the host's, those in the tar the container's.
+        owner_names: see `ovl1.layer.pack.Packer`.
 
     Raises:
         LayerError: a file changed while it was read, has no place in a layer (``.wh.NAME``, but
             not for `docker`), or an id that is not in the maps. Docker goes on without the file.
     """
-    packer = Packer(id_maps, left_out, docker=docker)
+    packer = Packer(id_maps, left_out, docker=docker, owner_names=owner_names)
     with Cursor(new) as cursor:
         if old is None:
             for here, name, path in _walk(cursor.at(()), lambda here: here.entries):
@@ -72,13 +74,14 @@ def native_diff(
     docker: bool = False,
     id_maps: IdMaps = _NO_IDS,
     left_out: LeftOut = silently,
+    owner_names: bool = False,
 ) -> Iterator[bytes]:
     """What lies in a layer's own directory, as overlay2's ``Diff`` writes it.
 
     In the order of a walk, siblings sorted. A whiteout device becomes ``.wh.NAME``, and an opaque
     directory is followed by its mark ``.wh..wh..opq``. Arguments and errors as for `diff`.
     """
-    packer = Packer(id_maps, left_out, docker=docker, native=True)
+    packer = Packer(id_maps, left_out, docker=docker, native=True, owner_names=owner_names)
     with StackView([upper]).root() as root:
         for here, name, path in _walk(root, lambda here: (at.name for at in here.top.names())):
             yield from packer.add(here, name, path)

@@ -1,8 +1,8 @@
 """Entries of a tree as Docker writes them into a layer's tar (moby ``pkg/archive/archive.go``).
 
-Times are whole seconds, names of users and groups are left out, the mode carries the type, and
-capabilities lose the user namespace they are bound to. What has no place in a tar (sockets) is
-left out. Where Docker drops a file that it cannot read, here the whole fails.
+Times are whole seconds, the mode carries the type, and capabilities lose the user namespace they
+are bound to. What has no place in a tar (sockets) is left out. Where Docker drops a file that it
+cannot read, here the whole fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ovl1.formats.tarheader import TarEntry
 from ovl1.formats.tarstream import CHUNK
 from ovl1.formats.whiteouts import OPAQUE as OPAQUE_MARK
 from ovl1.formats.whiteouts import PREFIX, shown
-from ovl1.linux import xattrs
+from ovl1.linux import owners, xattrs
 from ovl1.linux.beneath import Directory
 from ovl1.model import IdMaps
 from ovl1.tree.compare import CAPABILITY, refuse_metacopy, visible_xattrs
@@ -50,12 +50,21 @@ class Packer:
         id_maps: owners on disk are the host's, those in the tar the container's.
         left_out: told the path of each socket.
         native: the tree is a layer by itself: whiteout devices and opaque directories are marks.
+        owner_names: with the names that the host has for the owners, as builds of Docker without
+            its own archive/tar have it; Docker leaves them out (CVE-2019-14271).
     """
 
     def __init__(
-        self, id_maps: IdMaps, left_out: LeftOut, *, docker: bool, native: bool = False
+        self,
+        id_maps: IdMaps,
+        left_out: LeftOut,
+        *,
+        docker: bool,
+        native: bool = False,
+        owner_names: bool = False,
     ) -> None:
         self._docker = docker
+        self._owner_names = owner_names
         self._ids = id_maps
         self._left_out = left_out
         self._native = native
@@ -117,6 +126,8 @@ class Packer:
             major=os.major(status.st_rdev),
             minor=os.minor(status.st_rdev),
             xattrs=self._xattrs(attributes),
+            uname=owners.user_name(status.st_uid) if self._owner_names else b"",
+            gname=owners.group_name(status.st_gid) if self._owner_names else b"",
         )
 
     def _owner(self, name: bytes, status: os.stat_result) -> Tuple[int, int]:

@@ -36,6 +36,7 @@ class Plugin(Closing):
         failed: is told of failures that no call can answer with.
         state: where it keeps what must outlive it, and the driver its locks and counts.
         sync: let a layer's content be on the disk before Docker is told that it is there.
+        owner_names: see `ovl1.layer.pack.Packer`.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Plugin(Closing):
         failed: Callable[[BaseException], None],
         state: Path = RUNTIME,
         sync: bool = True,
+        owner_names: bool = False,
     ) -> None:
         self._layout = layout
         self._state = state
         self._sync = sync
+        self._owner_names = owner_names
         self._memory = Memory(state, socket)
         self._opened: Optional[OverlayDriver] = None
         self._opening = threading.Lock()
@@ -161,6 +164,7 @@ class Plugin(Closing):
             runtime=self._state,
             # A container's layer need not outlive a power cut: what it writes does not, either.
             sync=False,
+            owner_names=self._owner_names,
         )
 
     def _create(self, fields: Fields) -> Values:

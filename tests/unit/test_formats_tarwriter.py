@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -222,3 +223,16 @@ def test_tarfile_reads_the_same(made: TarEntry) -> None:
     assert info.linkname.encode("utf-8", "surrogateescape") == made.linkname
     assert (info.uid, info.gid, info.size) == (made.uid, made.gid, made.size)
     assert info.mode == made.mode & 0o7777 or info.mode == made.mode
+
+
+def test_names_of_owners() -> None:
+    named = entry(b"f", mode=0o100644, uname=b"root", gname=b"wheel")
+    block = header(named)
+    assert (block[265:269], block[297:302]) == (b"root", b"wheel")
+    with tarfile.open(fileobj=io.BytesIO(block + END)) as tar:
+        (member,) = tar.getmembers()
+    assert (member.uname, member.gname) == ("root", "wheel")
+    strange = replace(named, uname="ä".encode(), gname=b"g" * 33)
+    with tarfile.open(fileobj=io.BytesIO(header(strange) + END)) as tar:
+        (member,) = tar.getmembers()
+    assert (member.uname, member.gname) == ("ä", "g" * 33)
