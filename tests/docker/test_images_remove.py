@@ -86,7 +86,9 @@ class Copies(NamedTuple):
 
 
 @pytest.fixture(params=[OVERLAY, OVERLAY2])
-def copies(request: pytest.FixtureRequest) -> Iterator[Copies]:
+def copies(request: pytest.FixtureRequest, full: bool) -> Iterator[Copies]:
+    if request.param != OVERLAY and not full:
+        pytest.skip("the other driver in the full form")
     with tempfile.TemporaryDirectory(prefix="d-") as name, loop_file_system(
         "ext4", Path(name)
     ) as disk:

@@ -42,7 +42,7 @@ def test_images_and_containers_are_the_same(store: NastyStore) -> None:
         assert_same(store, daemon)
 
 
-def test_life_goes_on(store: NastyStore) -> None:
+def test_life_goes_on(store: NastyStore, full: bool) -> None:
     migrate(store.data_root)
     with store.daemon("overlay2") as daemon:
         assert start_all(daemon) == store.starts
@@ -51,6 +51,8 @@ def test_life_goes_on(store: NastyStore) -> None:
         daemon.build("after/built:1", "FROM nasty/odd:on-top\nRUN rm -r /times && echo x > /x\n")
         for image in ("after/committed:1", "after/built:1"):
             daemon.docker("run", "--rm", "--network=none", image, "sh", "-c", "echo x > /new")
+        if not full:
+            return
         before = truth.record(daemon)
         daemon.stop()
         daemon.start()
@@ -84,13 +86,14 @@ def test_docker_can_remove_it_all(store: NastyStore) -> None:
     assert os.listdir(store.data_root / "overlay2/l") == []
 
 
-def test_rollback_leaves_no_trace(store: NastyStore) -> None:
+def test_rollback_leaves_no_trace(store: NastyStore, full: bool) -> None:
     before = trees.manifest(store.data_root)
     ovl1(store.data_root, "migrate", "run")
     ovl1(store.data_root, "migrate", "rollback")
     assert_none(trees.changed(before, trees.manifest(store.data_root)))
-    with store.daemon("overlay") as daemon:
-        assert_same(store, daemon)
+    if full:  # What is the same to the inode is so to Docker, too.
+        with store.daemon("overlay") as daemon:
+            assert_same(store, daemon)
 
 
 def test_rollback_after_overlay2_was_used(store: NastyStore) -> None:
