@@ -59,7 +59,8 @@ def test_every_inode_is_accounted_for(
         empty = used(disk)
         data_root = disk.resolve() / "docker"
         with Daemon(data_root, driver, work / "daemon") as daemon:
-            fill(daemon, everything=full)
+            # xfs has no room for the minor number of one of their devices.
+            fill(daemon, everything=full and kind == "ext4")
             live = told(data_root, driver)
             assert live.total + empty == used_in_the_end(data_root, live.total + empty)
             mounted = {use.name: use for use in live.layers}
