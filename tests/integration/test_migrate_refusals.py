@@ -85,7 +85,7 @@ CASES = [
     ),
     Case("process-inside", obstacles.process_inside, lambda place: str(place.layout.home)),
     Case("locked", lambda place: locks.exclusive(place.root)),
-    Case("redirect", obstacles.renamed_in_place, of_the_container),
+    Case("redirect", obstacles.renamed_from_nowhere, of_the_container),
     Case("metacopy", obstacles.only_metadata, of_the_container),
     Case("before-1.10", obstacles.before_1_10),
     Case("few-inodes", obstacles.few_inodes, lambda _: "free inodes", NOT_POSSIBLE),

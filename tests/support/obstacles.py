@@ -147,10 +147,10 @@ def overlay_is_a_link(place: Place) -> None:
     place.layout.home.symlink_to("elsewhere")
 
 
-def renamed_in_place(place: Place) -> None:
+def renamed_from_nowhere(place: Place) -> None:
     moved = place.layout.upper(place.rw) / "moved"
     moved.mkdir()
-    os.setxattr(moved, "trusted.overlay.redirect", b"/etc")
+    os.setxattr(moved, "trusted.overlay.redirect", b"no/../name")
 
 
 def only_metadata(place: Place) -> None:
