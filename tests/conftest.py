@@ -11,6 +11,7 @@ from typing import Iterator, List
 
 import hypothesis
 import pytest
+from _pytest.terminal import TerminalReporter
 
 pytest.register_assert_rewrite("tests.support")
 
@@ -61,7 +62,7 @@ def pytest_report_header(config: pytest.Config) -> List[str]:
     return lines
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     faults_tally.tell(terminalreporter)
 
 

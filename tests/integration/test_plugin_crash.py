@@ -167,7 +167,7 @@ def worked(place: Place, base: LayerId, made: List[LayerId], seed: int) -> None:
             made += [container, image]
             place.driver.create_read_write(container, base)
             root = place.driver.get(container)
-            (root / "file").write_bytes(chance.randbytes(100_000))
+            (root / "file").write_bytes(chance.getrandbits(800_000).to_bytes(100_000, "little"))
             (root / "more").mkdir()
             tar = b"".join(place.driver.diff(container, base))
             place.driver.create(image, base)

@@ -60,7 +60,7 @@ def test_a_diff_goes_straight_into_an_apply(place: Place) -> None:
     """As docker commit does it: more than any buffer holds, one's answer the other's request."""
     base = place.layer(None, entry("file"))
     container, copy = place.container(base), new_id()
-    content = random.Random(0).randbytes(BIG)
+    content = random.Random(0).getrandbits(8 * BIG).to_bytes(BIG, "little")
     (place.driver.get(container) / "big").write_bytes(content)
     place.driver.put(container)
     place.driver.create(copy, base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, Iterable, List, NamedTuple, TypeVar
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 _NAME = "points tried and passed"
 _MAX_SHOWN = 20
@@ -62,7 +63,7 @@ def tally(record_property: Callable[[str, object], None]) -> Tally:
     return Tally(record_property)
 
 
-def tell(reporter: pytest.TerminalReporter) -> None:
+def tell(reporter: TerminalReporter) -> None:
     """Print what was tried, if anything was: for pytest's hook at the end of a session."""
     reports = [report for kind in ("passed", "failed") for report in reporter.getreports(kind)]
     lines = [

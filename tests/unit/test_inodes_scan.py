@@ -47,7 +47,7 @@ def plainly(tops: List[Path]) -> Set[int]:
 def test_the_kinds(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "f").touch()
-    (tmp_path / "a" / "b" / "again").hardlink_to(tmp_path / "a" / "f")
+    os.link(tmp_path / "a" / "f", tmp_path / "a" / "b" / "again")
     (tmp_path / "l").symlink_to("nowhere")
     os.mkfifo(tmp_path / "p")
     counts = counted(scanned(tmp_path))
@@ -74,7 +74,7 @@ def test_names_of_one_file_are_counted_where_it_came_from(tmp_path: Path) -> Non
     (tmp_path / "a" / "f").touch()
     (tmp_path / "a" / "alone").touch()
     for name in ("a/g", "b/f", "c/f", "c/g"):
-        (tmp_path / name).hardlink_to(tmp_path / "a" / "f")
+        os.link(tmp_path / "a" / "f", tmp_path / name)
     found = scanned(tmp_path)
     assert found.again == {(tmp_path / "a" / "f").stat().st_ino: 4}
 
@@ -192,7 +192,7 @@ def test_what_changes_afterwards_is_noticed(tmp_path: Path, change: str) -> None
     elif change == "mkdir":
         (below / "new").mkdir()
     else:
-        (below / "new").hardlink_to(below / "f")
+        os.link(below / "f", below / "new")
     assert scanned(top, scanner).moving
     assert not scanned(top, Scanner()).moving
 

@@ -31,7 +31,7 @@ def make(directory: Path, content: Dict[str, str], common: Path) -> None:
             os.mkfifo(path)
         else:
             (common / name).touch()
-            path.hardlink_to(common / name)
+            os.link(common / name, path)
 
 
 def listing(directory: Path, *, lister: bool = True) -> bytes:
