@@ -90,7 +90,7 @@ def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     Set up first and so torn down last. All temporary files are made below one directory, and all
     child processes inherit a token: that is how leftovers are told from other people's things.
     """
-    # Short: containerd's sockets lie far below, and a socket's path has no more than 107 bytes.
+    # Short: containerd's sockets lie far below, and containerd takes paths of 104 bytes.
     scratch: Path = tmp_path_factory.mktemp("s")
     base = scratch.parent
     token = uuid.uuid4().hex

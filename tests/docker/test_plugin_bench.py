@@ -22,7 +22,7 @@ def test_every_row_has_its_figures(tmp_path_factory: pytest.TempPathFactory, ful
     if not full:
         pytest.skip("in the full form")
     # A daemon's sockets lie there, whose paths must be short.
-    place = tmp_path_factory.mktemp("bench")
+    place = tmp_path_factory.mktemp("b")
     command = [sys.executable, str(ROOT / "tools/bench_plugin"), "--quick", "--json"]
     done = subprocess.run([*command, "--directory", str(place)], check=True, stdout=subprocess.PIPE)
     assert os.listdir(place) == []
