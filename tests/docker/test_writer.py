@@ -98,9 +98,12 @@ def saved_layers(daemon: Daemon, image: str) -> List[str]:
 def said(daemon: Daemon, image_id: ImageId, container_id: ContainerId) -> Dict[str, object]:
     """What the daemon says about the image and the container."""
     return {
-        "images": daemon.docker(
-            "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"
-        ).split("\n"),
+        # Docker lists the tags of one image in an order that changes from call to call.
+        "images": sorted(
+            daemon.docker(
+                "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"
+            ).split("\n")
+        ),
         "layers": saved_layers(daemon, image_id),
         "containers": daemon.docker(
             "ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Status}} {{.Image}}"
