@@ -17,7 +17,7 @@ from ovl1.formats.whiteouts import shown
 from ovl1.inodes.model import Model
 from ovl1.inodes.nodes import WHITEOUT, Dir, Inode, Node, Tally, is_hidden
 from ovl1.inodes.place import link_target
-from ovl1.layer.apply_tree import not_there
+from ovl1.layer.chrooted import not_there
 
 
 class RootModel(Model):
@@ -162,8 +162,8 @@ class DockerDiff(RootModel):
             raise LayerError(f"the layer has a whiteout for what it holds: {shown(name)}")
         self.put(name, Inode(WHITEOUT, self.layer))
 
-    def make_opaque(self, parts: whiteouts.Parts) -> None:
-        """See `Place.make_opaque`: nothing but an attribute is set."""
+    def opaque(self, parts: whiteouts.Parts) -> None:
+        """See `Place.opaque`: nothing but an attribute is set."""
         self.reach(parts)
         self.here.opaque = True
 

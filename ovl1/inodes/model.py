@@ -18,7 +18,7 @@ from ovl1.formats.tarheader import TarEntry
 from ovl1.formats.whiteouts import Parts, shown
 from ovl1.inodes.nodes import About, Dir, Inode, Tally
 from ovl1.inodes.place import Place
-from ovl1.layer.apply_tree import not_there
+from ovl1.layer.chrooted import not_there
 from ovl1.linux.beneath import FILE, LINK, SPECIAL
 from ovl1.tree.marks import PRIVATE_PREFIX
 
@@ -63,7 +63,7 @@ class Model(Place):
             self.reach(meaning.parts[:-1])
             self.white_out(meaning.parts[-1])
         elif isinstance(meaning, whiteouts.Opaque):
-            self.make_opaque(meaning.parts)
+            self.opaque(meaning.parts)
         else:
             if self.docker:
                 self.reach(meaning.parts[:-1])

@@ -25,9 +25,8 @@ from ovl1.layer.apply_tree import (
     NO_DIRECTORY,
     Tree,
     link_target,
-    not_a_directory,
-    not_there,
 )
+from ovl1.layer.chrooted import not_a_directory, not_there
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, LINK, Directory
 from ovl1.tree.copy import copy_directory_metadata, copy_entry

@@ -15,7 +15,7 @@ class CompleteTree(Tree):
         """See `Tree.vacate`."""
         remove_tree(self.here, name)
 
-    def white_out(self, name: bytes, owner: Tuple[int, int]) -> None:  # noqa: ARG002
+    def white_out(self, name: bytes, owner: Tuple[int, int]) -> None:  # noqa: ARG002 - no mark
         """See `Tree.white_out`."""
         remove_tree(self.here, name)
 

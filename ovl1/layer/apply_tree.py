@@ -1,9 +1,8 @@
 """The tree that a tar is unpacked to, walked as a process chrooted into it would walk it.
 
-A name's parents may be symbolic links: they are followed inside the tree, ``..`` at its top stays
-there, absolute targets begin there. Each component is opened with ``O_NOFOLLOW`` in the one before,
-so that this holds whatever is renamed meanwhile. The directories on the way to the last place stay
-open, because a tar names a directory's entries one after the other.
+See `ovl1.layer.chrooted` for the way that names lead. Each component is opened with ``O_NOFOLLOW``
+in the one before, so that it holds whatever is renamed meanwhile. The directories on the way to the
+last place stay open, because a tar names a directory's entries one after the other.
 
 What is different in a complete tree and in an overlay directory is left to the subclasses.
 """
@@ -16,8 +15,8 @@ import os
 from typing import List, Optional, Sequence, Tuple
 
 from ovl1.closing import Closing
-from ovl1.errors import LayerError
-from ovl1.formats.whiteouts import Parts, shown
+from ovl1.formats.whiteouts import Parts
+from ovl1.layer.chrooted import Chrooted, not_a_directory
 from ovl1.layer.unpacked import Unpacked
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.linux.trail import Trail
@@ -26,10 +25,9 @@ from ovl1.tree.remove import remove_tree
 NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 
 _IMPLIED_MODE = 0o755
-_MOST_LINKS = 40  # include/linux/namei.h MAXSYMLINKS
 
 
-class Tree(Closing, abc.ABC):
+class Tree(Chrooted, Closing):
     """Where entries go; holds the current place open. A context manager.
 
     Args:
@@ -41,22 +39,17 @@ class Tree(Closing, abc.ABC):
     """Whether no inode in here can be shared with another layer."""
 
     def __init__(self, target: Directory, owner: Tuple[int, int]) -> None:
+        super().__init__()
         self.root = target
         self.here = target
         """The directory at the current place; open until the next move."""
         self.unpacked = Unpacked()
         self._owner = owner
         self._trail = Trail(target)
-        self._asked: Optional[Parts] = ()
 
     def close(self) -> None:
         """Close what it has opened; idempotent."""
         self._trail.close()
-
-    @property
-    def parts(self) -> Parts:
-        """The current place, with no symbolic link in it."""
-        return tuple(self._trail.parts)
 
     def path_of(self, name: bytes) -> bytes:
         """The path of `name` at the current place, from the root."""
@@ -72,18 +65,7 @@ class Tree(Closing, abc.ABC):
             LayerError: the way leads over what is no directory, or over links to nothing.
             FileNotFoundError: something is missing, without `imply`.
         """
-        if parts == self._asked:
-            return self.here
-        self._asked = None
-        try:
-            self._walk(parts, imply=imply)
-        except FileNotFoundError as err:
-            if not imply:
-                raise
-            raise _bad_path(parts, "a symbolic link to what is not there") from err
-        except NotADirectoryError as err:
-            raise _bad_path(parts, "something that is no directory") from err
-        self._asked = parts
+        self._go(parts, imply=imply)
         return self.here
 
     def directory(self, parts: Parts) -> Directory:
@@ -98,24 +80,6 @@ class Tree(Closing, abc.ABC):
             self._asked = parts
         self.unpacked.add(self.here.stat().st_ino)
         return self.here
-
-    def opaque(self, parts: Parts) -> None:
-        """Remove what the tar has not unpacked below `parts`; a symbolic link has nothing below.
-
-        Raises:
-            LayerError: as `reach`, and if there is something else.
-        """
-        self.reach(parts[:-1])
-        if parts:
-            self._asked = None
-            try:
-                if self._enter(parts[-1], imply=True) is not None:
-                    return
-            except NotADirectoryError as err:
-                raise _bad_path(parts, "something that is no directory") from err
-            self._asked = parts
-        self._remove_inherited()
-        self._hide_lower()
 
     def revisit(self, parts: Sequence[bytes]) -> Optional[Directory]:
         """Move to a directory once unpacked, None if it is none any more; for the very end."""
@@ -142,27 +106,18 @@ class Tree(Closing, abc.ABC):
             FileNotFoundError, IsADirectoryError: there is no such file, or it may be seen here.
         """
 
-    @abc.abstractmethod
-    def _enter(self, name: bytes, *, imply: bool) -> Optional[bytes]:
-        """Move to the directory `name`, or return the target of the symbolic link of that name.
-
-        Raises:
-            FileNotFoundError, NotADirectoryError: there is nothing, or something else.
-        """
-
-    @abc.abstractmethod
-    def _make(self, name: bytes) -> None:
-        """Move to the directory `name`, made if it is not there, in the place of anything else."""
-
     def _hide_lower(self) -> None:
-        """Let a view of the current directory show nothing of the layers below."""
+        """See `Chrooted`; a complete tree shows nothing but itself."""
+
+    @property
+    def _names(self) -> Sequence[bytes]:
+        return self._trail.parts
 
     def _down(self, name: bytes) -> None:
         """Move to the directory `name`; where that fails, stay."""
         self.here = self._trail.enter(len(self._trail.parts), name)
 
     def _up_to(self, depth: int) -> None:
-        """Move to the directory `depth` levels below the root."""
         self.here = self._trail.at(depth)
 
     def _imply(self, name: bytes) -> None:
@@ -174,34 +129,7 @@ class Tree(Closing, abc.ABC):
         os.fchmod(self.here.fd, _IMPLIED_MODE)
         self.unpacked.forget(self.here.stat().st_ino)
 
-    def _walk(self, parts: Parts, *, imply: bool) -> None:
-        common = 0
-        for mine, theirs in zip(self._trail.parts, parts):
-            if mine != theirs:
-                break
-            common += 1
-        # As far as the place has the same names, they are no symbolic links.
-        self._up_to(common)
-        # What the name itself says may be implied, what a link in it says may not.
-        pending = [(part, imply) for part in reversed(parts[common:])]
-        links = 0
-        while pending:
-            part, imply = pending.pop()
-            if part == b"..":
-                self._up_to(max(0, len(self._trail.parts) - 1))
-                continue
-            link = None if part in (b"", b".") else self._enter(part, imply=imply)
-            if link is None:
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                raise _bad_path(parts, "too many symbolic links")
-            if link.startswith(b"/"):
-                self._up_to(0)
-            pending += [(each, False) for each in reversed(link.split(b"/"))]
-
     def _remove_inherited(self) -> None:
-        """Remove what this tar has not unpacked; what it implied counts as inherited, too."""
         start = self.parts
         pending: List[Parts] = [()]
         while pending:
@@ -226,17 +154,3 @@ def link_target(here: Directory, name: bytes) -> bytes:
         if err.errno != errno.EINVAL:
             raise
         raise not_a_directory(name) from err
-
-
-def not_there(name: bytes) -> FileNotFoundError:
-    """The error with which the kernel would say that there is no `name`."""
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(name))
-
-
-def not_a_directory(name: bytes) -> NotADirectoryError:
-    """The error with which the kernel would say that `name` is something else."""
-    return NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(name))
-
-
-def _bad_path(parts: Parts, what: str) -> LayerError:
-    return LayerError(f"the layer has a path over {what}: {shown(b'/'.join(parts))}")
