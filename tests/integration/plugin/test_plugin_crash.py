@@ -12,11 +12,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, List
+from typing import List
 
 import pytest
 
-from ovl1.linux.loopback import loop_file_system
 from ovl1.model import LayerId
 from tests.support.layers import entry, make_tar
 from tests.support.plugin import Serve
@@ -30,31 +29,12 @@ from tests.support.plugin_place import (
     introduced,
     new_id,
     retried,
-    server,
     soon,
 )
 from tests.support.power import disk as disk_to_fail
 
 pytestmark = [pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")]
 pytest.importorskip("cheroot", reason="cheroot is not installed: pip install -e .[plugin]")
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with loop_file_system("ext4", tmp_path_factory.mktemp("disk"), 1 << 30) as mount_point:
-        yield mount_point
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    with server() as running:
-        yield running
-
-
-@pytest.fixture
-def place(disk: Path, serve: Serve) -> Iterator[Place]:
-    with introduced(disk, serve) as made:
-        yield made
 
 
 def test_an_apply_in_progress_is_waited_for(place: Place) -> None:

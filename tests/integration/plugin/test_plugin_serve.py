@@ -6,17 +6,13 @@ import json
 import os
 import random
 import tarfile
-from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from ovl1.formats.tarstream import as_file
-from ovl1.linux.loopback import loop_file_system
 from ovl1.model import IdMaps, IdRange
 from ovl1.store.layout import Layout
 from tests.support.layers import entry, make_tar
-from tests.support.plugin import Serve
 from tests.support.plugin_client import Connection, PluginError, SocketDriver
 from tests.support.plugin_place import (
     BIG,
@@ -24,11 +20,9 @@ from tests.support.plugin_place import (
     Place,
     big_tar,
     half_sent,
-    introduced,
     is_empty,
     new_id,
     retried,
-    server,
     soon,
 )
 
@@ -36,24 +30,6 @@ pytestmark = [pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")]
 pytest.importorskip("cheroot", reason="cheroot is not installed: pip install -e .[plugin]")
 
 MAPS = IdMaps((IdRange(0, 100000, 65536),), (IdRange(0, 200000, 65536),))
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with loop_file_system("ext4", tmp_path_factory.mktemp("disk"), 1 << 30) as mount_point:
-        yield mount_point
-
-
-@pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    with server() as running:
-        yield running
-
-
-@pytest.fixture
-def place(disk: Path, serve: Serve) -> Iterator[Place]:
-    with introduced(disk, serve) as made:
-        yield made
 
 
 def test_a_diff_goes_straight_into_an_apply(place: Place) -> None:
