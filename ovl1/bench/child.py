@@ -47,7 +47,7 @@ def in_child(function: Callable[[Tell], Any], told: Tell, check: Check) -> Outco
     os.close(writing)
     try:
         kind, value = _messages(reading, told, check)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: nothing runs on without us.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         forked.await_end(pid)

@@ -5,6 +5,7 @@ Schema 1 of ``--json``: keys are only ever added; what changes or goes raises th
 
 from __future__ import annotations
 
+import abc
 import json
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -27,15 +28,15 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 _BAR = 12
 
 
-class View:
+class View(abc.ABC):
     """How the looks are shown."""
 
     show_line: Optional[Callable[[str], None]] = None
     """Takes a line that a command prints, if it must not reach the terminal by itself."""
 
+    @abc.abstractmethod
     def tick(self, watch: Watch) -> None:
         """Show the latest look."""
-        raise NotImplementedError
 
     def summary(self, watch: Watch, code: Optional[int]) -> None:
         """Sum up; `code` is the command's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, Iterator, NamedTuple, Optional, TypeVar, cast
 
 import click
 
@@ -117,7 +117,7 @@ def wishes(function: F) -> F:
         _to_option,
     ):
         gathered = option(gathered)
-    return gathered  # type: ignore[return-value]
+    return cast(F, gathered)
 
 
 class Manners(NamedTuple):
@@ -158,7 +158,7 @@ def manners_options(function: F) -> F:
     )
     for option in options:
         gathered = option(gathered)
-    return gathered  # type: ignore[return-value]
+    return cast(F, gathered)
 
 
 @contextlib.contextmanager

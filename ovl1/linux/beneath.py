@@ -150,7 +150,7 @@ class Directory(Closing):
         """Make a fifo, a socket, a device or an empty file; `mode` carries the type."""
         os.mknod(checked(name), mode, device, dir_fd=self.fd)
 
-    def lends(self, name: bytes) -> bool:  # noqa: ARG002
+    def lends(self, name: bytes) -> bool:  # noqa: ARG002 - for subclasses
         """Whether the inode `name` is all of the entry, so that a further name of it is as good."""
         return True
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
@@ -148,6 +149,9 @@ def kept(request: pytest.FixtureRequest, disk: Path, work: Path, full: bool) -> 
 
 def test_dockers_own_driver_uses_it(kept: Kept, work: Path, full: bool) -> None:
     """A copy of it, and says the same; what it builds has the same digests."""
+    # Under the name of the original, which containers' configurations have.
+    original = kept.data_root.rename(kept.data_root.with_name("original"))
+    subprocess.run(["cp", "-a", original, kept.data_root], check=True)
     ovl1(kept.data_root, "adopt", "--undo", "--name", NAME)
     driver = "overlay2" if (kept.data_root / "overlay2").exists() else "overlay"
     verified = ovl1(kept.data_root, "--driver", driver, "image", "verify", "--all")
