@@ -64,13 +64,17 @@ class TakeDigests:
         """See `Step`."""
         store, layers = self.source.store, self.plan.conversions
         known: Known = {}
-        found = {}
-        for number, layer in enumerate(layers):
-            self.progress("noting what layers show", number, len(layers))
+
+        def take(layer: Conversion) -> str:
             with open_view(store, layer.layer_id) as view:
-                found[layer.layer_id] = view_digest(
+                return view_digest(
                     view, known=known, directory_times=self.plan.keep_directory_times
                 )
+
+        found = {}
+        for number, (layer, digest) in enumerate(zip(layers, in_parallel(take, layers))):
+            self.progress("noting what layers show", number, len(layers))
+            found[layer.layer_id] = digest
         self.progress("noting what layers show", len(layers), len(layers))
         data = json.dumps(found, sort_keys=True).encode()
         durable.write_file(self.plan.area.layers / _DIGESTS, data, mode=0o600)
@@ -126,6 +130,7 @@ def verify_there(
     store, area = Store.of(layout), plan.area
     before = digests_of(area)
     diff_ids = {record.cache_id: record.diff_id for record in store.layers.values()}
+    known: Known = {}
     replaced = {
         layer.layer_id: replaced_inodes(records.read(area.layers / layer.layer_id))
         for layer in plan.conversions
@@ -139,6 +144,7 @@ def verify_there(
                 shown = view_digest(
                     view,
                     [replaced[each] for each in ids],
+                    known=known,
                     directory_times=plan.keep_directory_times,
                 )
         except BrokenStore as err:

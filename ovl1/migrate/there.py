@@ -9,15 +9,17 @@ cannot be given up on that way; `verify` holds only until a container has run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List
+from typing import List, Tuple
 
-from ovl1.driver.convert import Conversion, naming
+from ovl1.driver.convert import Conversion
 from ovl1.linux import durable
+from ovl1.linux.workers import in_parallel
 from ovl1.migrate import preflight
 from ovl1.migrate.area import Area
 from ovl1.migrate.daemon import daemon_steps
 from ovl1.migrate.inplace.convert import convert, undo
 from ovl1.migrate.inplace.decide import decide
+from ovl1.migrate.inplace.record import Record
 from ovl1.migrate.make import root_pair
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove_there import ProveThere, TakeDigests, digests_of
@@ -27,11 +29,14 @@ from ovl1.model import Progress
 from ovl1.store.layout import OVERLAY, OVERLAY2
 from ovl1.tree.remove import remove_path
 
+_AHEAD = 8
+"""Layers that are decided at a time: each takes an inode for its record before any is freed."""
+
 
 def steps(plan: Plan, progress: Progress) -> List[Step]:
     """What `plan` does, in order."""
     area, source = plan.area, Source(plan.area, plan.layers)
-    children_first = list(reversed(plan.conversions))
+    children_first = plan.conversions[::-1]
     return [
         *(Move(area.data_root / name, area.aside.data_root / name) for name in plan.aside),
         Bar(area.target.home),
@@ -42,8 +47,8 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
         MakePlaces(area),
         TakeDigests(source, plan, progress),
         *(
-            Convert(source, conversion, number, plan, progress)
-            for number, conversion in enumerate(children_first)
+            Convert(source, children_first[number : number + _AHEAD], number, plan, progress)
+            for number in range(len(children_first))
         ),
         Move(area.old.home, area.staged.home),
         Move(area.old.image, area.staged.image),
@@ -90,10 +95,15 @@ class MakePlaces:
 
 @dataclass(frozen=True)
 class Convert:
-    """One layer, which must have no unconverted children."""
+    """One layer, which must have no unconverted children.
+
+    What becomes of it is decided together with those that come next: nothing that is done to a
+    layer changes what the others are or stand on.
+    """
 
     source: Source
-    conversion: Conversion
+    next: Tuple[Conversion, ...]
+    """The layer, and some of those after it."""
     number: int
     plan: Plan
     progress: Progress
@@ -101,20 +111,26 @@ class Convert:
     @property
     def what(self) -> str:
         """See `Step`."""
-        return f"convert layer {self.conversion.layer_id}"
+        return f"convert layer {self.next[0].layer_id}"
 
     def do(self) -> Result:
         """See `Step`."""
-        area, layer_id = self.plan.area, self.conversion.layer_id
+        area, layers = self.plan.area, self.next
         self.progress("converting layers", self.number, len(self.plan.layers))
-        with naming(self.conversion):
-            record = decide(
-                self.source.store,
-                self.conversion,
+        if (area.layers / layers[0].layer_id).exists():
+            layers = layers[:1]
+        store, digests = self.source.store, digests_of(area)
+
+        def decided(layer: Conversion) -> Record:
+            return decide(
+                store,
+                layer,
                 area.layers,
                 keep_directory_times=self.plan.keep_directory_times,
-                digest=digests_of(area)[layer_id],
+                digest=digests[layer.layer_id],
             )
+
+        record, *_ = in_parallel(decided, layers)
         convert(area.old, record, root_pair(area.source))
         self.progress("converting layers", self.number + 1, len(self.plan.layers))
         return None
@@ -122,5 +138,5 @@ class Convert:
     def undo(self) -> None:
         """See `Step`."""
         self.progress("bringing back layers", 0, 1)
-        undo(self.plan.area.old, self.plan.area.layers, self.conversion.layer_id)
+        undo(self.plan.area.old, self.plan.area.layers, self.next[0].layer_id)
         self.progress("bringing back layers", 1, 1)

@@ -15,15 +15,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, FILE, LINK, Directory
 from ovl1.tree.compare import visible_xattrs
 from ovl1.tree.view import Cursor, Found, MergedDir, Parts, StackView
 
-Known = Dict[int, bytes]
-"""By inode number, what has been said about files: the same for all views of one moment."""
+_MOST_KNOWN = 1 << 17
+"""Inodes; what is not known is asked of the disk again, so that memory does not grow."""
+
+
+class Said(NamedTuple):
+    """What there is to say about something else than a directory."""
+
+    digest: bytes
+    """Of the metadata of a file that is not empty; else nothing."""
+    other: Tuple[object, ...]
+    """Of anything else: metadata; modification time; target or device number; attributes."""
+    has_more_names: bool
+
+
+Known = Dict[int, Said]
+"""By inode number, what has been said: the same for all views of one moment."""
 
 
 def view_digest(
@@ -78,12 +92,13 @@ class _Walk:
                 below.append((*parts, name))
                 continue
             self._entries_seen += 1
-            directory = here.layer_of(found)
-            known = self._file(directory, name, found.inode) if found.kind == FILE else b""
-            if known:
-                self._add(name, self._inode((*parts, name), found, here.layers[found.depth]), known)
+            said = self._known.get(found.inode) or self._ask(here.layer_of(found), name, found)
+            if said.digest:
+                inode = self._inode((*parts, name), found, here.layers[found.depth])
+                self._add(name, inode, said.digest)
             else:
-                self._add(name, self._other(directory, name, found))
+                *metadata, attributes = said.other
+                self._add(name, (*metadata, self._group(found, said), attributes))
         return below
 
     def _add(self, *what: object) -> None:
@@ -101,27 +116,26 @@ class _Walk:
         time = status.st_mtime_ns if self._directory_times else 0
         return (_common(status), time, _shown(xattrs.read_fd(directory.fd)))
 
-    def _file(self, directory: Directory, name: bytes, inode: int) -> bytes:
-        """Metadata of a file that is not empty; else nothing."""
-        if inode not in self._known:
-            status = directory.lstat(name)
-            size, time = status.st_size, status.st_mtime_ns
-            self._known[inode] = b""
-            if size:
-                what = (_common(status), time, size, _attributes(directory, name))
-                self._known[inode] = hashlib.sha256(repr(what).encode()).digest()
-        return self._known[inode]
-
-    def _other(self, directory: Directory, name: bytes, found: Found) -> Tuple[object, ...]:
+    def _ask(self, directory: Directory, name: bytes, found: Found) -> Said:
         status = directory.lstat(name)
-        target = directory.readlink(name) if found.kind == LINK else status.st_rdev
-        group = -1
-        if status.st_nlink > 1:
-            # Names in other layers count as links, too: nothing but the first name may matter.
-            first = self._groups.setdefault(found.inode, self._entries_seen)
-            group = first if first != self._entries_seen else group
+        common, time, size = _common(status), status.st_mtime_ns, status.st_size
         attributes = _attributes(directory, name)
-        return (_common(status), status.st_mtime_ns, target, group, attributes)
+        if found.kind == FILE and size:
+            what = repr((common, time, size, attributes)).encode()
+            said = Said(hashlib.sha256(what).digest(), (), status.st_nlink > 1)
+        else:
+            target = directory.readlink(name) if found.kind == LINK else status.st_rdev
+            said = Said(b"", (common, time, target, attributes), status.st_nlink > 1)
+        if said.has_more_names and len(self._known) < _MOST_KNOWN:
+            self._known[found.inode] = said
+        return said
+
+    def _group(self, found: Found, said: Said) -> int:
+        """Which earlier name of the view is the same inode; names in other layers do not matter."""
+        if not said.has_more_names:
+            return -1
+        first = self._groups.setdefault(found.inode, self._entries_seen)
+        return first if first != self._entries_seen else -1
 
 
 def _common(status: os.stat_result) -> Tuple[int, int, int]:
