@@ -32,6 +32,7 @@ import fastcrc
 
 from ovl1.closing import Closing
 from ovl1.errors import LayerError
+from ovl1.formats.seen import Seen
 from ovl1.formats.tarheader import GLOBAL_PAX, HeaderParser, TarEntry
 from ovl1.formats.tarstream import CHUNK, Content, read_full, refuse_sparse
 from ovl1.formats.whiteouts import clean, shown
@@ -77,16 +78,17 @@ def crc64(data: bytes, initial: Optional[int] = None) -> int:
 
 
 def read(fileobj: BinaryIO) -> Iterator[Entry]:
-    """The entries of an open tar-split file, in order; nothing is held in memory but the names.
+    """The entries of an open tar-split file, in order; 16 bytes are held in memory for each.
 
     Raises:
-        LayerError: the file is damaged; says which entry, and how.
+        LayerError: the file is damaged; says which entry, and how. That a name came twice is told
+            at the end.
     """
     return _read(fileobj)
 
 
 def _read(fileobj: BinaryIO, without: Optional[bytes] = None) -> Iterator[Entry]:
-    names: Set[bytes] = set()
+    seen = Seen()
     position = -1
     try:
         for position, line in enumerate(_lines(fileobj)):
@@ -94,12 +96,24 @@ def _read(fileobj: BinaryIO, without: Optional[bytes] = None) -> Iterator[Entry]
                 continue
             entry = _parse(line, position)
             if isinstance(entry, FileEntry):
-                _remember(names, entry.name)
+                seen.add(entry.name)
             yield entry
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
         raise LayerError(
             f"tar-split is damaged after entry {position}", details=f"gzip: {err}"
         ) from err
+    if seen.has_twice:
+        _refuse_twice(fileobj)
+
+
+def _refuse_twice(fileobj: BinaryIO) -> None:
+    """Raise `LayerError` for the first name that comes again."""
+    fileobj.seek(0)
+    names: Set[bytes] = set()
+    for position, line in enumerate(_lines(fileobj)):
+        entry = _parse(line, position)
+        if isinstance(entry, FileEntry):
+            _remember(names, entry.name)
 
 
 def names(fileobj: BinaryIO) -> Iterator[bytes]:

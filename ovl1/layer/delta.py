@@ -103,13 +103,13 @@ class _Frame:
     def __init__(
         self, name: bytes, new: MergedDir, old: Optional[MergedDir], listed: Optional[Listed]
     ) -> None:
-        self.name, self.new, self.old, self.listed = name, new, old, listed
+        self.name, self.new, self.old = name, new, old
         self.opaque = False
         self.reason = DIFFERENT
         self.entered = False
+        self.in_the_tar = listed.children() if listed is not None else {}
         names = _may_differ(new, old)
-        if listed is not None:
-            names.update(listed.children)
+        names.update(self.in_the_tar)
         self.todo = iter(sorted(names))
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class _Walk:
     def _name(self, frame: _Frame, name: bytes) -> Iterator[Event]:
         found = frame.new.entries.get(name)
         before = frame.old.entries.get(name) if frame.old is not None else None
-        listed = frame.listed.get(name) if frame.listed is not None else None
+        listed = frame.in_the_tar.get(name)
         if found is None:
             yield from self._hidden(frame, name, before, listed)
         elif found.kind == DIR:

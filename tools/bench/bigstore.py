@@ -14,9 +14,10 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import BinaryIO, Iterator, List, Optional, Tuple
 
 from ovl1.formats import tarsplit
 from ovl1.linux.loopback import GIB, loop_file_system
@@ -152,8 +153,10 @@ def _register(layout: Layout, layers: List[LayerId], shape: Shape) -> None:
     diff_ids: List[DiffId] = []
     names = {}
     for layer, layer_id in enumerate(layers):
-        split = io.BytesIO()
-        digest = hashlib.sha256(b"".join(tarsplit.split(_tar(shape, layer), split)))
+        split, digest = io.BytesIO(), hashlib.sha256()
+        with _tar(shape, layer) as tar:
+            for chunk in tarsplit.split(tar, split):
+                digest.update(chunk)
         diff_ids.append(DiffId("sha256:" + digest.hexdigest()))
         place = layout.staging / "tar-split"
         place.write_bytes(split.getvalue())
@@ -176,9 +179,16 @@ def _image(layout: Layout, diff_ids: List[DiffId]) -> ImageId:
     return write_image(layout, json.dumps(config).encode())
 
 
-def _tar(shape: Shape, layer: int) -> io.BytesIO:
+@contextlib.contextmanager
+def _tar(shape: Shape, layer: int) -> Iterator[BinaryIO]:
     """What the layer changes."""
-    out = io.BytesIO()
+    with tempfile.TemporaryFile() as out:
+        _write_tar(shape, layer, out)
+        out.seek(0)
+        yield out
+
+
+def _write_tar(shape: Shape, layer: int, out: BinaryIO) -> None:
     with tarfile.open(fileobj=out, mode="w") as tar:
         for number in range(shape.directories):
             for name, is_link, index in shape.entries(number):
@@ -189,5 +199,4 @@ def _tar(shape: Shape, layer: int) -> io.BytesIO:
                 if is_link:
                     member.type, member.linkname = tarfile.SYMTYPE, "target"
                 tar.addfile(member)
-    out.seek(0)
-    return out
+            tar.getmembers().clear()  # It would keep a million of them.
