@@ -1,7 +1,7 @@
 """What a store takes in the overlay2 layout, counted by walking it as the conversion would.
 
-The figures are exact as long as no inode is at its limit of links: then a copy takes the place of
-a link.
+All whiteouts share one inode. The figures are exact as long as no inode is at its limit of links:
+then a copy takes the place of a link.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def comparison(made: Report) -> Dict[str, Parts]:
     parts = {made.driver: Parts(tree.directories, tree.inodes - tree.directories, around, rest)}
     cost = made.overlay2
     if cost is not None:
-        others = cost.built.copied + cost.built.whiteouts + cost.kept
+        others = cost.built.new_inodes - cost.built.directories + cost.kept
         parts[OVERLAY2] = Parts(cost.built.directories, others, cost.driver, rest)
     return parts
 

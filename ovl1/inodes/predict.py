@@ -1,9 +1,10 @@
 """The same store in other layouts: what its images and containers would take there.
 
-A v1 store as overlay2 is what migrating it makes (`ovl1.driver.cost`), to the inode. The rest is
-what loading its layers' tars would make (`ovl1.inodes.lineage`), by the headers that tar-split
-keeps, with its containers' own changes over that (`ovl1.inodes.containers`). Limits: layers that
-only BuildKit knows are left out; no inode reaches its limit of links.
+A v1 store as overlay2 is what migrating it makes (`ovl1.driver.cost`), to the inode; in place some
+of it stays as containers left it. The rest is what loading its layers' tars would make
+(`ovl1.inodes.lineage`), by the headers that tar-split keeps, with its containers' own changes over
+that (`ovl1.inodes.containers`). Limits: layers that only BuildKit knows are left out; no inode
+reaches its limit of links.
 """
 
 from __future__ import annotations

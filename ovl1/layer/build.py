@@ -3,8 +3,9 @@
 Entries of image layers become further names of the source's inodes, so that no data are copied
 and a name keeps its inode number; where the file system refuses (too many links, another project
 quota, an immutable file) and where the layer will be written to, they become copies, all names of
-an inode those of one copy. The source is only read. Nothing is fsynced here: the caller syncs the
-whole file system once at the end.
+an inode those of one copy. Whiteouts are names of one inode, too, which nothing ever changes, as
+overlayfs makes them since Linux 5.8. The source is only read. Nothing is fsynced here: the caller
+syncs the whole file system once at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from ovl1.layer.delta import Absent, Enter, Entry, Event, Leave, Whiteout
 from ovl1.linux import xattrs
@@ -47,17 +48,33 @@ class Built:
 
     @property
     def new_inodes(self) -> int:
-        """Inodes that did not exist before."""
-        return self.directories + self.copied + self.whiteouts
+        """Inodes that did not exist before, if no whiteout's takes no more names."""
+        return self.directories + self.copied + bool(self.whiteouts)
 
 
-def build(events: Iterable[Event], target: Directory, *, own_copy: bool) -> Built:
+Whereabouts = Tuple[Directory, bytes]
+"""A directory and a name in it."""
+
+
+def make_whiteout(directory: Directory, name: bytes) -> None:
+    """Make the device 0:0 that hides a name."""
+    directory.mknod(name, stat.S_IFCHR, os.makedev(0, 0))
+
+
+def build(
+    events: Iterable[Event],
+    target: Directory,
+    *,
+    own_copy: bool,
+    whiteout: Optional[Whereabouts] = None,
+) -> Built:
     """Apply `events` to the empty directory `target`.
 
     Args:
         own_copy: never link to the source's inodes; for layers that something writes to in place.
+        whiteout: one to give further names, as long as it takes them; by default one is made.
     """
-    builder = _Builder(target, own_copy=own_copy)
+    builder = _Builder(target, own_copy=own_copy, whiteout=whiteout)
     try:
         for event in events:
             builder.apply(event)
@@ -97,17 +114,24 @@ def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built
 
 
 class _Builder:
-    def __init__(self, target: Directory, *, own_copy: bool) -> None:
+    def __init__(
+        self, target: Directory, *, own_copy: bool, whiteout: Optional[Whereabouts]
+    ) -> None:
         self.built = Built()
         self._target = target
         self._own_copy = own_copy
         self._here: List[Directory] = []
         self._parts: List[bytes] = []
         self._copies: Dict[int, Tuple[Parts, bytes]] = {}
+        self._whiteout = whiteout
+        self._own_whiteout: Optional[Directory] = None
+        """The directory of one that was made here."""
 
     def close(self) -> None:
         while self._here:
             self._here.pop().close()
+        if self._own_whiteout is not None:
+            self._own_whiteout.close()
 
     def apply(self, event: Event) -> None:
         if isinstance(event, Entry):
@@ -121,7 +145,7 @@ class _Builder:
             if self._parts:
                 self._parts.pop()
         elif isinstance(event, Whiteout):
-            self._here[-1].mknod(event.name, stat.S_IFCHR, os.makedev(0, 0))
+            self._hide(event.name)
             self.built.whiteouts += 1
         elif isinstance(event, Absent):
             self.built.absent += 1
@@ -144,6 +168,21 @@ class _Builder:
             self.built.directories += 1
         if event.opaque:
             xattrs.set_fd(self._here[-1].fd, OPAQUE, b"y")
+
+    def _hide(self, name: bytes) -> None:
+        here = self._here[-1]
+        if self._whiteout is not None:
+            try:
+                here.link_from(*self._whiteout, name)
+                return
+            except OSError as err:
+                if err.errno not in _NO_LINK:
+                    raise
+        make_whiteout(here, name)
+        if self._own_whiteout is not None:
+            self._own_whiteout.close()
+        self._own_whiteout = here.descend(())
+        self._whiteout = (self._own_whiteout, name)
 
     def _entry(self, event: Entry) -> None:
         here = self._here[-1]

@@ -8,6 +8,7 @@
     .ovl1/aside             an empty overlay2 store that was in the way
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
     .ovl1/certificate.json  what was proved
+    .ovl1/whiteout          the inode of all whiteouts that are made
     .ovl1/layers/<id>       in place: what was done to a layer, and what it takes to undo it
     .ovl1/no-daemon.json    only if there was no daemon.json, and now is
     overlay.ovl1-old        the old layers
@@ -61,6 +62,11 @@ class Area:
     def certificate(self) -> Path:
         """What was proved; see `ovl1.migrate.certificate`."""
         return self.home / "certificate.json"
+
+    @property
+    def whiteout(self) -> Path:
+        """The inode that new whiteouts are further names of."""
+        return self.home / "whiteout"
 
     @property
     def layers(self) -> Path:

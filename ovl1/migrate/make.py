@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
-from typing import Tuple
+from pathlib import Path
+from typing import Optional, Tuple
 
 from ovl1.driver import overlay2
 from ovl1.driver.convert import Conversion, content, naming
@@ -26,6 +28,8 @@ class Maker:
     keep_directory_times: bool = True
     copies: bool = False
     """Never link to the old store's inodes: it is elsewhere."""
+    whiteout: Optional[Path] = None
+    """One on the file system of `target`, which all whiteouts are to be names of."""
 
     def make(self, conversion: Conversion) -> Built:
         """Make one layer.
@@ -43,11 +47,16 @@ class Maker:
             root_pair=root_pair(self.store.layout),
             has_children=conversion.has_children,
         )
-        with naming(conversion), Directory.open(self.target.diff(conversion.layer_id)) as diff:
+        with naming(conversion), contextlib.ExitStack() as opened:
+            shared = None
+            if self.whiteout is not None:
+                place = opened.enter_context(Directory.open(self.whiteout.parent))
+                shared = (place, os.fsencode(self.whiteout.name))
             return build(
                 content(self.store, conversion, keep_directory_times=self.keep_directory_times),
-                diff,
+                opened.enter_context(Directory.open(self.target.diff(conversion.layer_id))),
                 own_copy=self.copies or conversion.own_copy,
+                whiteout=shared,
             )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import List
 
 from ovl1.driver import overlay2
-from ovl1.layer.build import Built, build
+from ovl1.layer.build import Built, build, make_whiteout
 from ovl1.layer.delta import delta
 from ovl1.linux import durable
 from ovl1.linux.beneath import Directory
@@ -34,7 +35,7 @@ def layer_steps(source: Source, plan: Plan, progress: Progress) -> List[Step]:
 
 @dataclass(frozen=True)
 class MakeHome:
-    """The empty home of the new store, out of Docker's sight."""
+    """The empty home of the new store, out of Docker's sight, and the inode of its whiteouts."""
 
     area: Area
     progress: Progress
@@ -53,6 +54,9 @@ class MakeHome:
         status = self.area.origin.home.stat()
         owner = status.st_uid, status.st_gid
         overlay2.create_home(staged, mode=status.st_mode & 0o7777, owner=owner)
+        remove_path(self.area.whiteout)
+        with Directory.open(self.area.home) as home:
+            make_whiteout(home, os.fsencode(self.area.whiteout.name))
         durable.sync_file_system(staged.data_root)
         return None
 
@@ -90,6 +94,7 @@ class MakeLayers:
             staged,
             keep_directory_times=self.plan.keep_directory_times,
             copies=self.plan.source_root is not None,
+            whiteout=self.plan.area.whiteout,
         )
         # A layer is made from the old store alone, so the order does not matter.
         for number, made in enumerate(in_parallel(maker.make, layers), self.first + 1):

@@ -29,7 +29,7 @@ from tests.docker.nasty_layers import (
 )
 from tests.support.image_cli import Ovl1
 from tests.support.pairs import PAIRS, need
-from tests.support.used import plainly_counted, used, used_in_the_end
+from tests.support.used import plainly_counted, used, used_in_the_end, whiteouts
 
 pytestmark = [
     pytest.mark.needs("root", "dockerd", "docker", "loop", "mkfs.ext4", "mkfs.xfs", "busybox"),
@@ -156,6 +156,8 @@ def test_migrating_takes_what_was_predicted(kind: str, tmp_path: Path, work: Pat
         assert used_in_the_end(disk, own + then["data_root"]) == own + then["data_root"]
         assert then["home"] < told["home"]
         assert plainly_counted(store.data_root / "overlay2") == then["home"]
+        hidden = whiteouts(store.data_root / "overlay2")
+        assert len(hidden) > len(set(hidden)) == 1
         migrated = Ovl1(store.data_root, "overlay2", store.runtime)
         again = migrated.json("inodes", "predict", "--layout", "overlay2")
         assert again["home"] == then["home"]

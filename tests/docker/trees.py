@@ -134,6 +134,8 @@ class Comparison(NamedTuple):
     def _excuse(self, path: bytes, field: str, ours: Node, its: Node) -> str:
         if field == "mtime" and ours.is_whiteout and its.is_whiteout:
             return "time of a whiteout"
+        if field == "links" and ours.is_whiteout and its.is_whiteout:
+            return "whiteouts that share an inode, as the kernel's do"
         if not path and field == "mtime":
             return "time of the top directory"
         if not path and field in ("mode", "owner") and self.under_root_entry:

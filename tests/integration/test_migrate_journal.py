@@ -60,11 +60,11 @@ IN_ROLLBACK = {
     "Journal.add": 14,
     "os.rename": 4,
     "libc.exchange": 2,
-    "remove_tree": 10,
+    "remove_tree": 11,
     "sync_file_system": 3,
     "Path.rmdir": 1,
 }
-IN_PURGE = {"Journal.add": 1, "remove_tree": 11, "sync_file_system": 3, "Path.rmdir": 1}
+IN_PURGE = {"Journal.add": 1, "remove_tree": 12, "sync_file_system": 3, "Path.rmdir": 1}
 
 
 # Every system call is a point in the tests of faults; here some of them must do.

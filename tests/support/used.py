@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import List
 
 from ovl1.linux import durable
+from ovl1.tree.marks import is_whiteout
 
 _PATIENCE = 5.0
 _MOMENT = 0.05
@@ -33,3 +35,9 @@ def plainly_counted(path: Path) -> int:
     for directory, subdirectories, files in os.walk(os.fsencode(path)):
         inodes.update(os.lstat(os.path.join(directory, n)).st_ino for n in subdirectories + files)
     return len(inodes)
+
+
+def whiteouts(home: Path) -> List[int]:
+    """The inode of each name that is hidden."""
+    found = [Path(here, name).lstat() for here, _, names in os.walk(home) for name in names]
+    return [status.st_ino for status in found if is_whiteout(status)]

@@ -1,10 +1,12 @@
-"""What becomes of a group of hard links when its inode takes no more of them."""
+"""Inodes that what is built shares, and what becomes of it when one takes no more names."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Optional, Tuple
 
 import pytest
 
@@ -12,6 +14,7 @@ from ovl1.layer.build import Built, build
 from ovl1.layer.delta import delta
 from ovl1.linux.beneath import Directory
 from ovl1.linux.loopback import loop_file_system
+from ovl1.tree.marks import is_whiteout
 from ovl1.tree.view import StackView
 from tests.support.manifest import Entry, manifest
 
@@ -65,6 +68,46 @@ def test_the_group_stays_one(crowd: Path, taken: int) -> None:
             (target / name).unlink()
         for number in range(taken):
             os.link(layer / "first", crowd / f"elsewhere/{number}")
+
+
+def hidden(target: Path, old: Path, whiteout: Optional[Tuple[Path, bytes]]) -> Tuple[Built, int]:
+    """A layer that hides all names of the layer `old`; what was made, and the whiteouts' inode."""
+    new = target.with_name(f"{target.name}-shows")
+    (new / "a").mkdir(parents=True)
+    target.mkdir()
+    with contextlib.ExitStack() as opened:
+        after, before = (
+            opened.enter_context(StackView([Directory.open(path)])) for path in (new, old)
+        )
+        shared = None
+        if whiteout is not None:
+            shared = opened.enter_context(Directory.open(whiteout[0])), whiteout[1]
+        here = opened.enter_context(Directory.open(target))
+        built = build(delta(after, before, None), here, own_copy=False, whiteout=shared)
+    made = [target / name for name in ("a/b", "c", "first", "other")]
+    assert all(is_whiteout(path.lstat()) for path in made)
+    (inode,) = {path.lstat().st_ino for path in made}
+    return built, inode
+
+
+def test_whiteouts_share_an_inode(crowd: Path) -> None:
+    target, layer = crowd / "shared", crowd / "layer"
+    built, inode = hidden(target, layer, None)
+    assert built == Built(directories=1, whiteouts=4)
+    assert built.new_inodes == 2
+    again, same = hidden(crowd / "shared-again", layer, (target, b"c"))
+    assert (again, same) == (built, inode)
+    assert (target / "c").lstat().st_nlink == 8
+
+
+@pytest.mark.parametrize("why", ["no more names", "another file system"])
+def test_whiteouts_share_a_new_one(crowd: Path, tmp_path: Path, why: str) -> None:
+    """What it is does not matter to link(2): the file with all the names it can have will do."""
+    os.mknod(tmp_path / "whiteout", stat.S_IFCHR, os.makedev(0, 0))
+    other = (crowd / "layer", b"first") if why == "no more names" else (tmp_path, b"whiteout")
+    built, inode = hidden(crowd / why.replace(" ", "-"), crowd / "layer", other)
+    assert built == Built(directories=1, whiteouts=4)
+    assert inode != (other[0] / os.fsdecode(other[1])).lstat().st_ino
 
 
 def shown(root: Path) -> Dict[bytes, Entry]:

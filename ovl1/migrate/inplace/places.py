@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Tuple
 
 from ovl1.errors import HalfDone, LayerError
+from ovl1.layer.build import make_whiteout
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory, checked
 from ovl1.migrate.inplace.items import Header, Metadata
@@ -82,11 +83,6 @@ def link_shared(
             # The old one keeps its names.
             area.unlink(shared)
         make(target, name)
-
-
-def make_whiteout(directory: Directory, name: bytes) -> None:
-    """Make the device 0:0 that hides a name."""
-    directory.mknod(name, stat.S_IFCHR, os.makedev(0, 0))
 
 
 def private_xattrs(attributes: xattrs.Xattrs) -> xattrs.Xattrs:

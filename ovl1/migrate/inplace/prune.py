@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable, Iterator, List, Set, Tuple
 
+from ovl1.layer.build import make_whiteout
 from ovl1.linux import durable, xattrs
 from ovl1.linux.beneath import DIR, Directory
 from ovl1.linux.trail import Trail
@@ -17,7 +18,6 @@ from ovl1.migrate.inplace.items import Enter, Gone, Header, Item, Keep, Leave, W
 from ovl1.migrate.inplace.places import (
     GOING,
     link_shared,
-    make_whiteout,
     move_as,
     private_xattrs,
     set_times,
