@@ -83,7 +83,8 @@ def plan(context: Context, *, options: Options, engine: Optional[str]) -> None:
     Its exit code tells scripts whether `run` with the same options could begin: 0 yes (once Docker
     is stopped), 3 something forbids it, 5 it does not fit.
     """
-    prepared = migration.prepare(context.data_root, options)
+    with phases(context) as progress:
+        prepared = migration.prepare(context.data_root, options, progress)
     config = options.daemon_json or daemonjson.DEFAULT
     found = _judged(context, engine, options.to, config)
     with phases(context) as progress:

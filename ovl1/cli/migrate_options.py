@@ -51,6 +51,13 @@ _strict_option = click.option(
     "--strict", is_flag=True, help="Refuse a store that has broken parts; else they are left out."
 )
 
+_orphans_option = click.option(
+    "--include-orphans",
+    is_flag=True,
+    help="Take along layers that no image or container refers to. What each stands on is found by "
+    "the files that it shares; `plan` tells. Else they stay behind, and a purge deletes them.",
+)
+
 quick_option = click.option(
     "--quick",
     is_flag=True,
@@ -93,6 +100,7 @@ def wishes(function: F) -> F:
         in_place: bool,
         directory_times: str,
         strict: bool,
+        include_orphans: bool,
         daemon_json: Optional[Path],
         **kwargs: Any,
     ) -> Any:
@@ -105,12 +113,14 @@ def wishes(function: F) -> F:
             in_place=in_place,
             keep_directory_times=directory_times == "keep",
             strict=strict,
+            include_orphans=include_orphans,
             daemon_json=daemon_json,
         )
         return function(*args, options=options, **kwargs)
 
     for option in (
         _daemon_json_option,
+        _orphans_option,
         _strict_option,
         _times_option,
         _in_place_option,

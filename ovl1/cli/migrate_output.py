@@ -34,6 +34,7 @@ def print_outcome(context: Context, outcome: Outcome, found: Optional[Acceptance
         "linked": built.linked,
         "copied": built.copied,
         "whiteouts": built.whiteouts,
+        "orphans": _orphans_values(plan),
         "left": list(plan.left),
         "proof": asdict(proof) if proof else None,
         "daemon_json": str(plan.daemon_json) if plan.daemon_json else None,
@@ -86,6 +87,7 @@ def plan_values(prepared: Prepared, wanted: Demand) -> Dict[str, Any]:
             for c in prepared.layers
         ],
         "containers": list(made.containers),
+        "orphans": _orphans_values(made),
         "left": list(made.left),
         "steps": [step.what for step in modes.steps_of(made)],
         "inodes": {
@@ -120,8 +122,16 @@ def plan_fields(prepared: Prepared, wanted: Demand) -> List[Tuple[str, str]]:
             ("entries linked, not copied", str(cost.built.linked)),
             ("data copied", output.human_size(cost.built.copied_bytes)),
         ]
+    fields += [
+        ("orphan", f"{layer} on {parent}" if parent else f"{layer} on nothing")
+        for layer, parent in made.orphans
+    ]
     fields += [("not taken along", text) for text in made.left]
     return fields
+
+
+def _orphans_values(made: Plan) -> List[Dict[str, Optional[str]]]:
+    return [{"id": layer, "parent": parent} for layer, parent in made.orphans]
 
 
 def demands_values(found: Sequence[Demand]) -> List[Dict[str, Any]]:

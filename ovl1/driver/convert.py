@@ -11,7 +11,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ovl1.driver.views import open_stack
 from ovl1.errors import BrokenStore, LayerError, listed
@@ -25,6 +25,7 @@ from ovl1.tree.hardlink_index import paths_shown_by_index
 from ovl1.tree.view import StackView
 
 IMAGE, INIT, CONTAINER, SNAPSHOT = "image", "init", "container", "buildkit"
+ORPHAN = "orphan"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Conversion:
 
     layer_id: LayerId
     kind: str
-    """`IMAGE`, `INIT`, `CONTAINER`, or `SNAPSHOT`, which only BuildKit's own records name."""
+    """`IMAGE`, `INIT`, `CONTAINER`, `SNAPSHOT`, which only BuildKit's own records name, or
+    `ORPHAN`, which nothing names."""
     of: str
     """The image layer's chain id, the container's id, or the layer's own id."""
     lowers: Tuple[LayerId, ...]
@@ -49,14 +51,19 @@ class Conversion:
     @property
     def own_copy(self) -> bool:
         """Whether something will write into the layer, so that it must share no inode."""
-        return self.kind != IMAGE
+        return self.kind not in (IMAGE, ORPHAN)
 
 
-def conversions(store: Store) -> List[Conversion]:
+def conversions(
+    store: Store, orphans: Optional[Mapping[LayerId, Optional[LayerId]]] = None
+) -> List[Conversion]:
     """Every layer of the store that can be converted, parents before their children.
 
     Layers that nothing refers to are left out, save BuildKit's: its cache refers to them in a
     database of its own.
+
+    Args:
+        orphans: layers to be taken along nevertheless, with what each stands on, parents first.
 
     Raises:
         BrokenStore: a container's image layer is missing.
@@ -65,6 +72,7 @@ def conversions(store: Store) -> List[Conversion]:
     by_chain = {conversion.of: conversion for conversion in found}
     found += _containers(store, by_chain)
     found += _snapshots(store, {conversion.layer_id: conversion for conversion in found})
+    found += _orphans(orphans or {}, {conversion.layer_id: conversion for conversion in found})
     parents: Set[LayerId] = {c.parent for c in found if c.parent is not None}
     return [replace(c, has_children=c.layer_id in parents) for c in found]
 
@@ -110,6 +118,19 @@ def _snapshots(store: Store, known: Dict[LayerId, Conversion]) -> Iterator[Conve
         yield made
 
 
+def _orphans(
+    orphans: Mapping[LayerId, Optional[LayerId]], known: Dict[LayerId, Conversion]
+) -> Iterator[Conversion]:
+    for layer_id, parent in orphans.items():
+        lowers: Tuple[LayerId, ...] = ()
+        if parent is not None:
+            if parent not in known:
+                continue
+            lowers = (parent, *known[parent].lowers)
+        known[layer_id] = Conversion(layer_id, ORPHAN, layer_id, lowers, None)
+        yield known[layer_id]
+
+
 @contextlib.contextmanager
 def naming(conversion: Conversion) -> Iterator[None]:
     """Let an error in the block say which layer it is about, and what helps if nothing else."""
@@ -117,11 +138,16 @@ def naming(conversion: Conversion) -> Iterator[None]:
         yield
     except LayerError as err:
         where = f"{conversion.kind} {conversion.of}, layer {conversion.layer_id}"
+        if conversion.kind == ORPHAN:
+            helps = "Nothing refers to this layer: leave out --include-orphans."
+        else:
+            helps = (
+                "Remove the images or the container that it belongs to; load or pull them again."
+            )
         raise LayerError(
             err.brief,
             details="\n".join(filter(None, (where, err.details))),
-            resolution=err.resolution
-            or "Remove the images or the container that it belongs to; load or pull them again.",
+            resolution=err.resolution or helps,
         ) from err
 
 
@@ -178,12 +204,12 @@ def content(
     """What the layer's ``diff`` must hold; see `ovl1.layer.delta`.
 
     Args:
-        keep_directory_times: for image layers; a container's own times are always kept.
+        keep_directory_times: for what nothing writes to; a container's own are always kept.
 
     Raises:
         BrokenStore, LayerError: a source is missing or cannot be represented.
     """
-    keep = keep_directory_times or conversion.kind != IMAGE
+    keep = keep_directory_times or conversion.own_copy
     listed = _listing_if_sound(conversion)
     with open_view(store, conversion.layer_id) as new:
         _refuse_index(store.layout.work(conversion.layer_id), new)

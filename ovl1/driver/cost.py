@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Iterator, List, Sequence, Set
 
-from ovl1.driver.convert import IMAGE, Conversion, content, naming
+from ovl1.driver.convert import Conversion, content, naming
 from ovl1.driver.overlay2 import driver_inodes
 from ovl1.layer.build import Built, count
 from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Event, Leave
@@ -30,7 +30,8 @@ class Cost:
     kept: int = 0
     """Distinct old inodes that the new layers go on using."""
     for_times: int = 0
-    """Image layers' directories that are there for nothing but their time (see `delta`)."""
+    """Directories that are there for nothing but their time, in layers that nothing writes to
+    (see `delta`)."""
 
     @property
     def new_inodes(self) -> int:
@@ -64,7 +65,7 @@ def cost_of(
     for number, conversion in enumerate(layers):
         progress("comparing layers", number, len(layers))
         events = content(store, conversion, keep_directory_times=keep_directory_times)
-        if conversion.kind == IMAGE:
+        if not conversion.own_copy:
             events = _watched(events, cost)
         with naming(conversion):
             cost.built += count(events, linked, own_copy=copies or conversion.own_copy)

@@ -25,7 +25,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
     find everything.
     """
     area = plan.area
-    source = Source(area, plan.layers)
+    source = Source(plan)
     return [
         *(Move(area.data_root / name, area.aside.data_root / name) for name in plan.aside),
         Bar(area.target.home),

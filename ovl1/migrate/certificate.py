@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Sequence
 
 from ovl1 import __version__
-from ovl1.driver.convert import Conversion
+from ovl1.driver.convert import ORPHAN, Conversion
 from ovl1.linux import durable
 from ovl1.migrate.verify import Verification
 
@@ -39,6 +39,7 @@ def write(
         "quick": found.quick,
         "views": found.views,
         "layers": [{"id": c.layer_id, "kind": c.kind, "of": c.of} for c in layers],
+        "orphans": [{"id": c.layer_id, "parent": c.parent} for c in layers if c.kind == ORPHAN],
         "diff_ids": found.proved,
         "notes": found.notes,
         "differences": found.differences,

@@ -30,7 +30,7 @@ from ovl1.tree.remove import remove_path
 
 def steps(plan: Plan, progress: Progress) -> List[Step]:
     """What `plan` does, in order."""
-    area, source = plan.area, Source(plan.area, plan.layers)
+    area, source = plan.area, Source(plan)
     staged = area.staged.data_root
     return [
         MakeHome(area, progress),

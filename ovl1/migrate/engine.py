@@ -23,6 +23,7 @@ from ovl1.migrate import journal as events
 from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.options import DEFAULTS, Options
+from ovl1.migrate.orphans import find_parents
 from ovl1.migrate.plan import Plan, make_plan
 from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
@@ -61,7 +62,9 @@ class Outcome:
     proof: Optional[Proof]
 
 
-def prepare(data_root: Path, options: Options = DEFAULTS) -> Prepared:
+def prepare(
+    data_root: Path, options: Options = DEFAULTS, progress: Progress = no_progress
+) -> Prepared:
     """Read the store and decide what to do; changes nothing.
 
     Raises:
@@ -78,6 +81,9 @@ def prepare(data_root: Path, options: Options = DEFAULTS) -> Prepared:
     preflight.check_store(store, strict=options.strict, in_place=options.in_place)
     whole = whole_part(store)
     layers = tuple(conversions(whole.store))
+    if options.include_orphans:
+        parents = find_parents(whole.store, layers, progress)
+        layers = tuple(conversions(whole.store, parents))
     plan = make_plan(whole, layers, options)
     if options.daemon_json is not None:
         file = daemon.check_file(options.daemon_json, data_root=root, to=target)
@@ -102,7 +108,7 @@ def run(
     place = options.to.resolve() if options.to else root
     with locks.exclusive(root), explained(place):
         refuse_if_used(root, only_read=options.to is not None)
-        prepared = prepare(root, options)
+        prepared = prepare(root, options, progress)
         plan = prepared.plan
         with _target(plan):
             room.check(*prepared, progress)

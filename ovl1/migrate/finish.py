@@ -141,7 +141,7 @@ def _proof(
     area = plan.area
     if plan.mode == IN_PLACE:
         return plan.conversions, verify_there(area.target, plan, progress, quick=quick)
-    source = Source(area, plan.layers)
+    source = Source(plan)
     found = verify_stores(
         source.store,
         Store.of(area.target),

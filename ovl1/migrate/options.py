@@ -23,6 +23,8 @@ class Options:
     """Prove structure and metadata only; see `ovl1.migrate.verify`."""
     strict: bool = False
     """Refuse a store that has broken parts, instead of leaving them out."""
+    include_orphans: bool = False
+    """Take along layers that nothing refers to; see `ovl1.migrate.orphans`."""
     daemon_json: Optional[Path] = None
     """Docker's configuration, to be changed so that it names the new store."""
 

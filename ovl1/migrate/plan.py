@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ovl1.driver.convert import Conversion
+from ovl1.driver.convert import ORPHAN, Conversion
 from ovl1.migrate.area import Area
 from ovl1.migrate.options import Options
 from ovl1.model import ChainId, ContainerId, LayerId
@@ -42,6 +42,8 @@ class Plan:
     """Whether the new layers are proved before they are put into place."""
     aside: Tuple[str, ...] = ()
     """Directories of an empty overlay2 store that is in the way, below the data-root."""
+    orphans: Tuple[Tuple[LayerId, Optional[LayerId]], ...] = ()
+    """Those of `layers` that nothing refers to, each with the parent that was found for it."""
     left: Tuple[str, ...] = ()
     """What is not converted, in words; for people only."""
     mode: str = SIDE_BY_SIDE
@@ -72,6 +74,7 @@ class Plan:
             "keep_directory_times": self.keep_directory_times,
             "verify": self.verify,
             "aside": list(self.aside),
+            "orphans": [list(pair) for pair in self.orphans],
             "source_root": str(self.source_root) if self.source_root else None,
             "rest": list(self.rest),
             "conversions": [_recorded(conversion) for conversion in self.conversions],
@@ -95,6 +98,7 @@ class Plan:
             keep_directory_times=bool(record.get("keep_directory_times", True)),
             verify=bool(record.get("verify", True)),
             aside=tuple(record.get("aside", ())),
+            orphans=tuple(_orphan(pair) for pair in record.get("orphans", ())),
             source_root=_path(record, "source_root"),
             rest=tuple(record.get("rest", ())),
             conversions=tuple(
@@ -104,6 +108,11 @@ class Plan:
             daemon_json=_path(record, "daemon_json"),
             daemon_json_kept=_path(record, "daemon_json_kept"),
         )
+
+
+def _orphan(pair: Sequence[Optional[str]]) -> Tuple[LayerId, Optional[LayerId]]:
+    layer_id, parent = pair
+    return LayerId.parse(layer_id or ""), LayerId.parse(parent) if parent else None
 
 
 def _path(record: Mapping[str, Any], name: str) -> Optional[Path]:
@@ -138,6 +147,7 @@ def make_plan(whole: Whole, conversions: Sequence[Conversion], options: Options)
         keep_directory_times=options.keep_directory_times,
         verify=options.verify,
         quick=options.quick,
+        orphans=tuple((c.layer_id, c.parent) for c in conversions if c.kind == ORPHAN),
         left=tuple(_left(whole, set(layers))),
     )
     if options.to is None:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Sequence, Tuple
+from typing import Tuple
 
 from ovl1.driver.convert import Conversion, conversions
 from ovl1.errors import HalfDone
-from ovl1.migrate.area import Area
-from ovl1.model import LayerId
+from ovl1.migrate.plan import Plan
 from ovl1.store.store import Store
 from ovl1.store.whole import Whole, whole_part
 
 
 class Source:
-    """Reads the store when a step first asks for it: not before it is where it stays.
+    """Reads the store when a step first asks for it: not before it is where it stays."""
 
-    Args:
-        layers: what the plan says is in it.
-    """
-
-    def __init__(self, area: Area, layers: Sequence[LayerId]) -> None:
-        self.area = area
-        self._layers = tuple(layers)
+    def __init__(self, plan: Plan) -> None:
+        self.area = plan.area
+        self._plan = plan
 
     @cached_property
     def whole(self) -> Whole:
@@ -41,8 +36,8 @@ class Source:
         Raises:
             HalfDone: the store is no longer the one that was planned for.
         """
-        found = tuple(conversions(self.store))
-        if tuple(conversion.layer_id for conversion in found) != self._layers:
+        found = tuple(conversions(self.store, dict(self._plan.orphans)))
+        if tuple(conversion.layer_id for conversion in found) != self._plan.layers:
             raise HalfDone(
                 "the store has changed since its migration was planned",
                 resolution="Run `ovl1 migrate rollback`, then begin again.",

@@ -35,7 +35,7 @@ _AHEAD = 8
 
 def steps(plan: Plan, progress: Progress) -> List[Step]:
     """What `plan` does, in order."""
-    area, source = plan.area, Source(plan.area, plan.layers)
+    area, source = plan.area, Source(plan)
     children_first = plan.conversions[::-1]
     return [
         *(Move(area.data_root / name, area.aside.data_root / name) for name in plan.aside),

@@ -11,16 +11,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Iterator
 
 import pytest
 
 from ovl1.linux.loopback import loop_file_system
-from ovl1.model import LayerId
-from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
+from ovl1.store.layout import OVERLAY2, Layout
 from tests.support.child import command, in_child
 from tests.support.inplace_stores import varied_store
-from tests.support.newer_kernels import Shown, shown, shown_without
+from tests.support.stores_shown import shown_by_overlay, shown_by_overlay2
 from tests.support.used import plainly_counted, whiteouts
 
 pytestmark = pytest.mark.needs("root", "overlay", "loop", "mkfs.ext4")
@@ -33,33 +32,6 @@ MODES = {"side by side": [], "in place": ["--in-place"], "elsewhere": ["--to"]}
 def disk(tmp_path: Path) -> Iterator[Path]:
     with loop_file_system("ext4", tmp_path, 96 << 20, inodes=16384) as mounted:
         yield mounted
-
-
-def shown_by_overlay(root: Path, at: Path) -> Dict[str, Shown]:
-    """What each layer shows; what BuildKit made, and containers, over their image's tree."""
-    layout = Layout(root, OVERLAY)
-    found = {}
-    for name in sorted(os.listdir(layout.home)):
-        layer = LayerId(name)
-        if layout.upper(layer).exists():
-            below = LayerId(layout.lower_id(layer).read_text())
-            found[name] = shown_without([layout.upper(layer), layout.root(below)], at)
-        else:
-            found[name] = shown(layout.root(layer))
-    return found
-
-
-def shown_by_overlay2(root: Path, at: Path) -> Dict[str, Shown]:
-    layout = Layout(root, OVERLAY2)
-    found = {}
-    for name in sorted(set(os.listdir(layout.home)) - {layout.links.name}):
-        layer = LayerId(name)
-        lower = layout.lower(layer)
-        shorts = lower.read_text().split(":") if lower.exists() else []
-        lowers = [(layout.home / short).resolve() for short in shorts]
-        diff = layout.diff(layer)
-        found[name] = shown_without([diff, *lowers], at) if lowers else shown(diff)
-    return found
 
 
 def give_to(root: Path, owner: int) -> None:
