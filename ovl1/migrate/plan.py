@@ -17,6 +17,7 @@ from ovl1.migrate.options import Options
 from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
+from ovl1.store.trees import LEFTOVER
 from ovl1.store.whole import Whole
 
 SIDE_BY_SIDE, ELSEWHERE, IN_PLACE = "side by side", "elsewhere", "in place"
@@ -148,7 +149,7 @@ def make_plan(whole: Whole, conversions: Sequence[Conversion], options: Options)
         verify=options.verify,
         quick=options.quick,
         orphans=tuple((c.layer_id, c.parent) for c in conversions if c.kind == ORPHAN),
-        left=tuple(_left(whole, set(layers))),
+        left=tuple(_left(whole, set(layers), options)),
     )
     if options.to is None:
         plan = replace(plan, aside=_in_the_way(plan.area.target))
@@ -167,19 +168,21 @@ def make_plan(whole: Whole, conversions: Sequence[Conversion], options: Options)
     )
 
 
-def _left(whole: Whole, converted: Set[LayerId]) -> Iterator[str]:
+def _left(whole: Whole, converted: Set[LayerId], options: Options) -> Iterator[str]:
     """What is not converted, in words."""
     store = whole.store
     yield from whole.left
     for tree in store.trees.values():
         if tree.name in converted:
             continue
-        claimed = tree.name in store.parts.layers.claimed
-        yield f"{tree.name}: " + (
-            "what it belongs to is left out"
-            if claimed
-            else f"nothing refers to it ({tree.reason or tree.kind})"
-        )
+        why = f"nothing refers to it ({tree.reason or tree.kind})"
+        if tree.name in store.parts.layers.claimed:
+            why = "what it belongs to is left out"
+        elif options.include_orphans and tree.lower is not None:
+            why += f", and what it is over, {tree.lower.short}, is missing or left out"
+        elif tree.kind != LEFTOVER and not tree.is_buildkit and not options.include_orphans:
+            why += "; --include-orphans takes it along"
+        yield f"{tree.name}: {why}"
     for key, container in store.foreign_containers.items():
         driver = container.driver or "aufs"
         yield f"container {container.name or key[:12]}: belongs to driver {driver}"

@@ -11,7 +11,7 @@ import pytest
 
 from ovl1.linux.loopback import loop_file_system
 from ovl1.model import ChainId, LayerId
-from ovl1.store.layout import OVERLAY2, Layout
+from ovl1.store.layout import OVERLAY, OVERLAY2, Layout
 from tests.support.child import command, in_child
 from tests.support.inplace import plain_differences
 from tests.support.inplace_stores import make_anew
@@ -135,11 +135,25 @@ def test_left_behind_and_told(lost: Lost) -> None:
     plan = do(lost.root, "plan")
     assert plan["orphans"] == []
     assert {text.partition(":")[0] for text in plan["left"]} == lost.orphans.keys()
+    assert all(text.endswith("; --include-orphans takes it along") for text in plan["left"])
     assert do(lost.root, "run")["orphans"] == []
     present = {path.name for path in Layout(lost.root, OVERLAY2).home.iterdir()}
     assert not present & lost.orphans.keys()
     do(lost.root, "rollback")
     lost.is_as_before("side by side")
+
+
+def test_one_over_something_that_is_gone(lost: Lost) -> None:
+    """It stays behind, and does not hold up the others."""
+    layout = Layout(lost.root, OVERLAY)
+    over = next(layer for layer in lost.orphans if layout.upper(layer).exists())
+    gone = LayerId("0" * 64)
+    layout.lower_id(over).write_text(gone)
+    plan = do(lost.root, "plan", "--include-orphans")
+    (left,) = plan["left"]
+    assert left.startswith(over)
+    assert left.endswith(f"over, {gone.short}, is missing or left out")
+    assert {each["id"] for each in plan["orphans"]} == lost.orphans.keys() - {over}
 
 
 def test_told_to_people(lost: Lost) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Tuple
@@ -12,6 +13,7 @@ import pytest
 
 from ovl1.layer.build import Built, build
 from ovl1.layer.delta import delta
+from ovl1.linux import mounts
 from ovl1.linux.beneath import Directory
 from ovl1.linux.loopback import loop_file_system
 from ovl1.tree.marks import is_whiteout
@@ -98,6 +100,27 @@ def test_whiteouts_share_an_inode(crowd: Path) -> None:
     again, same = hidden(crowd / "shared-again", layer, (target, b"c"))
     assert (again, same) == (built, inode)
     assert (target / "c").lstat().st_nlink == 8
+
+
+@pytest.mark.needs("overlay")
+def test_the_kernel_changes_no_whiteout_that_others_have(crowd: Path) -> None:
+    layer, one, other, at = (crowd / name for name in ("layer", "one", "other", "at"))
+    hidden(one, layer, None)
+    hidden(other, layer, (one, b"c"))
+    (crowd / "work").mkdir()
+    at.mkdir()
+    with mounts.mounted(mounts.overlay([layer], one, crowd / "work"), at):
+        (at / "c").write_bytes(b"new")
+        (at / "c").chmod(0o600)
+        (at / "first").mkdir()
+        os.link(at / "c", at / "other")
+        (at / "other").unlink()
+        shutil.rmtree(at / "a")
+    made = [path.lstat() for path in (other / name for name in ("a/b", "c", "first", "other"))]
+    assert {(status.st_ino, status.st_mode, status.st_uid) for status in made} == {
+        (made[0].st_ino, stat.S_IFCHR, 0)
+    }
+    assert (one / "c").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("why", ["no more names", "another file system"])
