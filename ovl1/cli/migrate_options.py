@@ -16,6 +16,7 @@ from ovl1.errors import HalfDone, WrongUsage
 from ovl1.linux import procs
 from ovl1.migrate import finish
 from ovl1.migrate.options import Options
+from ovl1.migrate.squash.cut import MOST_LAYERS
 from ovl1.model import Progress
 from ovl1.store import daemonjson
 from ovl1.store.acceptance import RELEASES
@@ -49,6 +50,14 @@ _times_option = click.option(
 
 _strict_option = click.option(
     "--strict", is_flag=True, help="Refuse a store that has broken parts; else they are left out."
+)
+
+_squash_option = click.option(
+    "--squash",
+    is_flag=True,
+    help=f"Of images with more than {MOST_LAYERS} layers, which Docker would not take today, make "
+    "one layer of the lowest ones. They get new ids, and lose their names by digest; all others "
+    "stay what they are. Not with --in-place.",
 )
 
 quick_option = click.option(
@@ -92,6 +101,7 @@ def wishes(function: F) -> F:
         to: Optional[Path],
         in_place: bool,
         directory_times: str,
+        squash: bool,
         strict: bool,
         daemon_json: Optional[Path],
         **kwargs: Any,
@@ -100,10 +110,17 @@ def wishes(function: F) -> F:
             raise WrongUsage(
                 "--in-place and --to exclude each other", resolution="Give one of them."
             )
+        if squash and in_place:
+            raise WrongUsage(
+                "--in-place and --squash exclude each other",
+                details="Layers that are converted where they are cannot be merged.",
+                resolution="Leave out --in-place; `--to DIR` takes the inodes of another disk.",
+            )
         options = Options(
             to=to,
             in_place=in_place,
             keep_directory_times=directory_times == "keep",
+            squash=squash,
             strict=strict,
             daemon_json=daemon_json,
         )
@@ -112,6 +129,7 @@ def wishes(function: F) -> F:
     for option in (
         _daemon_json_option,
         _strict_option,
+        _squash_option,
         _times_option,
         _in_place_option,
         _to_option,

@@ -12,7 +12,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ovl1.driver.convert import Conversion, conversions
 from ovl1.errors import HalfDone, Refused
@@ -24,6 +24,8 @@ from ovl1.migrate.area import Area
 from ovl1.migrate.journal import Journal
 from ovl1.migrate.options import DEFAULTS, Options
 from ovl1.migrate.plan import Plan, make_plan
+from ovl1.migrate.squash.cut import deep
+from ovl1.migrate.squash.renewed import renewed
 from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
 from ovl1.model import Progress, no_progress
@@ -59,6 +61,8 @@ class Outcome:
     plan: Plan
     built: Built
     proof: Optional[Proof]
+    squashed: Dict[str, str]
+    """The new ids of images whose bottom layers have become one, by the old ones."""
 
 
 def prepare(data_root: Path, options: Options = DEFAULTS) -> Prepared:
@@ -77,8 +81,11 @@ def prepare(data_root: Path, options: Options = DEFAULTS) -> Prepared:
     store = Store.open(root, OVERLAY)
     preflight.check_store(store, strict=options.strict, in_place=options.in_place)
     whole = whole_part(store)
+    squash = deep(whole.store) if options.squash else ()
+    if squash:
+        whole = renewed(whole, {}).whole
     layers = tuple(conversions(whole.store))
-    plan = make_plan(whole, layers, options)
+    plan = replace(make_plan(whole, layers, options), squash=squash)
     if options.daemon_json is not None:
         file = daemon.check_file(options.daemon_json, data_root=root, to=target)
         plan = replace(plan, daemon_json=file, daemon_json_kept=daemon.kept_name(file))
@@ -179,4 +186,5 @@ def _outcome(plan: Plan, journal: Journal) -> Outcome:
         plan,
         sum((Built(**built) for built in journal.results("built")), Built()),
         proofs[0] if proofs else None,
+        next(journal.results("squashed"), {}),
     )

@@ -23,6 +23,8 @@ class Options:
     """Prove structure and metadata only; see `ovl1.migrate.verify`."""
     strict: bool = False
     """Refuse a store that has broken parts, instead of leaving them out."""
+    squash: bool = False
+    """Merge the bottom layers of images that are too deep; not together with `in_place`."""
     daemon_json: Optional[Path] = None
     """Docker's configuration, to be changed so that it names the new store."""
 
