@@ -131,10 +131,12 @@ class _Squash:
         chain = self._store.parts.layers.chain(top)[::-1]
         cut = chain[merged - 1]
         known = self._made.get(cut.chain_id)
+        # The placeholder is the DiffID of nothing that the store could have.
+        diff_id = known.diff_id if known else DiffId(f"sha256:{_layer_id(cut, cut)}")
         base = replace(
             cut,
-            chain_id=ChainId(known.diff_id if known else cut.chain_id),
-            diff_id=known.diff_id if known else DiffId(cut.chain_id),
+            chain_id=ChainId.of(None, diff_id),
+            diff_id=diff_id,
             parent=None,
             cache_id=_layer_id(cut, cut),
             size=known.size if known else 0,
@@ -176,12 +178,16 @@ class _Squash:
             record = self._new[record.parent].record
         return record.diff_id
 
+    def _taken(self) -> Set[ChainId]:
+        """The layers of deep images."""
+        chain = self._store.parts.layers.chain
+        return {record.chain_id for top in self._cuts for record in chain(top)}
+
     def _dropped(self) -> Set[ChainId]:
         """The layers of deep images that nothing else needs."""
         table = self._store.parts.layers
-        deep = {record.chain_id for top in self._cuts for record in table.chain(top)}
-        deep |= {key for key in table.layers if is_deep(table.depth(key))}
-        needed = set(table.layers) - deep
+        deep = {key for key in table.layers if is_deep(table.depth(key))}
+        needed = set(table.layers) - deep - self._taken()
         images, mounts = self._store.images.values(), self._store.mounts.values()
         tops = (*(image.top for image in images), *(mount.parent for mount in mounts))
         needed |= {top for top in tops if top is not None and top not in self._cuts}
@@ -223,7 +229,14 @@ class _Squash:
             gone += [layout.image_config(key), layout.image_metadatum(key)]
         return Whole(
             store=Store(kept, self._store.problems),
-            left=(*self._whole.left, *left),
+            left=(
+                *self._whole.left,
+                *(
+                    f"layer record {key.hex}: too deep, and no image has it"
+                    for key in sorted(dropped - self._taken())
+                ),
+                *left,
+            ),
             metadata=(
                 *self._whole.metadata,
                 *(str(path.relative_to(layout.image)) for path in gone),
