@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple
+from typing import Dict, Iterator, NamedTuple, Tuple
 
 import pytest
 
@@ -163,10 +163,13 @@ def test_the_tar_of_the_new_layer_gives_the_old_tree(migrated: Deep, tmp_path: P
     assert (tmp_path / "data" / "kept").samefile(tmp_path / "data" / "again")
 
 
-def test_without_the_old_store_it_is_whole(deep: Deep, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--quick", "--directory-times=image")], ids=len)
+def test_without_the_old_store_it_is_whole(
+    deep: Deep, tmp_path: Path, options: Tuple[str, ...]
+) -> None:
     with loop_file_system("ext4", tmp_path, 64 << 20) as disk:
         root = disk / "docker"
-        ended = deep.do("run", "--squash", "--to", str(root))
+        ended = deep.do("run", "--squash", "--to", str(root), *options)
         assert ended.code == 0, ended
         deep.is_as_before()
         for verb in ("verify", "purge"):
