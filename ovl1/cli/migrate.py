@@ -70,6 +70,7 @@ def command() -> None:
         "ovl1 migrate plan",
         "ovl1 -v migrate plan",
         "ovl1 migrate plan --to /srv/docker",
+        "ovl1 migrate plan --squash",
         "ovl1 --json migrate plan --engine 29",
     )
 )
@@ -114,6 +115,7 @@ def plan(context: Context, *, options: Options, engine: Optional[str]) -> None:
         "ovl1 --data-root /mnt/old/var/lib/docker migrate run",
         "ovl1 migrate run --in-place",
         "ovl1 migrate run --to /srv/docker",
+        "ovl1 migrate run --squash",
         "ovl1 migrate run --engine 29 --write-daemon-json --log /var/log/ovl1.log",
     )
 )

@@ -16,6 +16,7 @@ from ovl1.errors import HalfDone, WrongUsage
 from ovl1.linux import procs
 from ovl1.migrate import finish
 from ovl1.migrate.options import Options
+from ovl1.migrate.squash.cut import MOST_LAYERS
 from ovl1.model import Progress
 from ovl1.store import daemonjson
 from ovl1.store.acceptance import RELEASES
@@ -56,6 +57,14 @@ _orphans_option = click.option(
     is_flag=True,
     help="Take along layers that no image or container refers to. What each stands on is found by "
     "the files that it shares; `plan` tells. Else they stay behind, and a purge deletes them.",
+)
+
+_squash_option = click.option(
+    "--squash",
+    is_flag=True,
+    help=f"Of images with more than {MOST_LAYERS} layers, which Docker would not take today, make "
+    "one layer of the lowest ones. They get new ids, and lose their names by digest; all others "
+    "stay what they are. Not with --in-place.",
 )
 
 quick_option = click.option(
@@ -99,6 +108,7 @@ def wishes(function: F) -> F:
         to: Optional[Path],
         in_place: bool,
         directory_times: str,
+        squash: bool,
         strict: bool,
         include_orphans: bool,
         daemon_json: Optional[Path],
@@ -108,10 +118,17 @@ def wishes(function: F) -> F:
             raise WrongUsage(
                 "--in-place and --to exclude each other", resolution="Give one of them."
             )
+        if squash and in_place:
+            raise WrongUsage(
+                "--in-place and --squash exclude each other",
+                details="Layers that are converted where they are cannot be merged.",
+                resolution="Leave out --in-place; `--to DIR` takes the inodes of another disk.",
+            )
         options = Options(
             to=to,
             in_place=in_place,
             keep_directory_times=directory_times == "keep",
+            squash=squash,
             strict=strict,
             include_orphans=include_orphans,
             daemon_json=daemon_json,
@@ -122,6 +139,7 @@ def wishes(function: F) -> F:
         _daemon_json_option,
         _orphans_option,
         _strict_option,
+        _squash_option,
         _times_option,
         _in_place_option,
         _to_option,

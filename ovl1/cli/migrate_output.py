@@ -36,6 +36,9 @@ def print_outcome(context: Context, outcome: Outcome, found: Optional[Acceptance
         "whiteouts": built.whiteouts,
         "orphans": _orphans_values(plan),
         "left": list(plan.left),
+        "squashed": [
+            {**asdict(deep), "became": outcome.squashed.get(deep.of)} for deep in plan.squash
+        ],
         "proof": asdict(proof) if proof else None,
         "daemon_json": str(plan.daemon_json) if plan.daemon_json else None,
         "engine": asdict(found) if found else None,
@@ -48,6 +51,9 @@ def print_outcome(context: Context, outcome: Outcome, found: Optional[Acceptance
         f"Migrated {values['layers']} layers and {values['containers']} containers to overlay2: "
         f"{'in place' if plan.mode == IN_PLACE else made}."
     )
+    for deep in plan.squash:
+        new = outcome.squashed.get(deep.of)
+        click.echo(output.escaped(f"Squashed {deep.words}" + (f"; now {new}." if new else ".")))
     if proof is not None:
         _print_proof(proof.views, None if proof.quick else proof.diff_ids, 0, proof.notes)
     if plan.left and not context.quiet:
@@ -80,15 +86,23 @@ def _next(plan: Plan, proof: Optional[Proof]) -> str:
 def plan_values(prepared: Prepared, wanted: Demand) -> Dict[str, Any]:
     """The plan for programs."""
     made, cost = prepared.plan, wanted.cost
+    # Their chain ids are known when the layers below them have been hashed.
+    new = {name for name, tree in prepared.store.trees.items() if tree.name != name}
     return {
         "data_root": str(made.data_root),
         "layers": [
-            {"id": c.layer_id, "kind": c.kind, "of": c.of, "lowers": list(c.lowers)}
+            {
+                "id": c.layer_id,
+                "kind": c.kind,
+                "of": None if c.layer_id in new else c.of,
+                "lowers": list(c.lowers),
+            }
             for c in prepared.layers
         ],
         "containers": list(made.containers),
         "orphans": _orphans_values(made),
         "left": list(made.left),
+        "squash": [asdict(deep) for deep in made.squash],
         "steps": [step.what for step in modes.steps_of(made)],
         "inodes": {
             "needed_now": _meanwhile(wanted),
@@ -126,6 +140,7 @@ def plan_fields(prepared: Prepared, wanted: Demand) -> List[Tuple[str, str]]:
         ("orphan", f"{layer} on {parent}" if parent else f"{layer} on nothing")
         for layer, parent in made.orphans
     ]
+    fields += [("squashed", deep.words) for deep in made.squash]
     fields += [("not taken along", text) for text in made.left]
     return fields
 

@@ -19,6 +19,7 @@ from ovl1.formats import tarsplit
 from ovl1.layer.delta import Event, delta
 from ovl1.layer.listing import Listed, listing
 from ovl1.model import LayerId
+from ovl1.store.layout import WORK
 from ovl1.store.store import Store
 from ovl1.store.trees import LEFTOVER
 from ovl1.tree.hardlink_index import paths_shown_by_index
@@ -212,7 +213,7 @@ def content(
     keep = keep_directory_times or conversion.own_copy
     listed = _listing_if_sound(conversion)
     with open_view(store, conversion.layer_id) as new:
-        _refuse_index(store.layout.work(conversion.layer_id), new)
+        _refuse_index(store.place(conversion.layer_id) / WORK, new)
         if conversion.parent is None:
             yield from delta(new, None, listed, keep_directory_times=keep)
             return

@@ -9,6 +9,8 @@
     .ovl1/configs/<cid>     each container's config.v2.json as it was: the same inode
     .ovl1/certificate.json  what was proved
     .ovl1/whiteout          the inode of all whiteouts that are made
+    .ovl1/squashed/<id>     what the layer store is to know of a layer made of several; the id is
+                            the chain id of the uppermost of them
     .ovl1/layers/<id>       in place: what was done to a layer, and what it takes to undo it
     .ovl1/no-daemon.json    only if there was no daemon.json, and now is
     overlay.ovl1-old        the old layers
@@ -72,6 +74,11 @@ class Area:
     def layers(self) -> Path:
         """The records of layers that are converted in place; see `ovl1.migrate.inplace`."""
         return self.home / "layers"
+
+    @property
+    def squashed(self) -> Path:
+        """The records of layers made of several; see `ovl1.migrate.squash`."""
+        return self.home / "squashed"
 
     @property
     def source(self) -> Layout:

@@ -13,6 +13,7 @@ from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove import Prove
 from ovl1.migrate.source import Source
+from ovl1.migrate.squash.steps import MakeBases, NameImages
 from ovl1.migrate.steps import Bar, Move, NobodyElse, Step, Swap, SwitchDriver, Unbar
 from ovl1.model import Progress
 from ovl1.store.layout import OVERLAY, OVERLAY2
@@ -34,6 +35,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
         NobodyElse(area.data_root),
         Move(area.source.image, area.old.image),
         MakeHome(area, progress),
+        *([MakeBases(source, progress)] if plan.squash else []),
         *layer_steps(source, plan, progress),
         CopyMetadata(source),
         *([Prove(source, plan, progress)] if plan.verify else []),
@@ -44,6 +46,7 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
             )
             for container in plan.containers
         ),
+        *([NameImages(source, plan, area.source)] if plan.squash else []),
         *daemon_steps(plan),
         Swap(area.staged.home, area.target.home),
         Unbar(area.source.home),

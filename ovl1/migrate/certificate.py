@@ -11,7 +11,7 @@ import json
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ovl1 import __version__
 from ovl1.driver.convert import ORPHAN, Conversion
@@ -22,9 +22,18 @@ SCHEMA = 1
 
 
 def write(
-    path: Path, data_root: Path, layers: Sequence[Conversion], found: Verification
+    path: Path,
+    data_root: Path,
+    layers: Sequence[Conversion],
+    found: Verification,
+    squashed: Optional[Mapping[str, Any]] = None,
 ) -> Dict[str, Any]:
     """Write the certificate; durable, replaces an older one.
+
+    Args:
+        squashed: see `ovl1.migrate.squash.renewed.Renewed.told`. The view of a layer that was made
+            of several has been compared with the old view of the uppermost of them; its DiffID is
+            new.
 
     Returns:
         What the journal keeps of it.
@@ -41,6 +50,7 @@ def write(
         "layers": [{"id": c.layer_id, "kind": c.kind, "of": c.of} for c in layers],
         "orphans": [{"id": c.layer_id, "parent": c.parent} for c in layers if c.kind == ORPHAN],
         "diff_ids": found.proved,
+        "squashed": squashed or {"layers": [], "images": {}},
         "notes": found.notes,
         "differences": found.differences,
     }

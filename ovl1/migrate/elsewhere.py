@@ -21,6 +21,7 @@ from ovl1.migrate.making import CopyMetadata, MakeHome, layer_steps
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.prove import Prove
 from ovl1.migrate.source import Source
+from ovl1.migrate.squash.steps import MakeBases, NameImages
 from ovl1.migrate.steps import Move, Result, Step
 from ovl1.model import ContainerId, Progress
 from ovl1.store.containers import replace_driver
@@ -34,11 +35,13 @@ def steps(plan: Plan, progress: Progress) -> List[Step]:
     staged = area.staged.data_root
     return [
         MakeHome(area, progress),
+        *([MakeBases(source, progress)] if plan.squash else []),
         *layer_steps(source, plan, progress),
         LinkAcross(source),
         CopyMetadata(source),
         *(CopyRest(plan, name, progress) for name in plan.rest),
         *(NameDriver(area, container) for container in plan.containers),
+        *([NameImages(source, plan, area.staged)] if plan.squash else []),
         *([Prove(source, plan, progress)] if plan.verify else []),
         *(Move(staged / name, area.data_root / name) for name in plan.rest),
         Move(area.staged.image.parent, area.target.image.parent),

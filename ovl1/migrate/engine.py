@@ -12,7 +12,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ovl1.driver.convert import Conversion, conversions
 from ovl1.errors import HalfDone, Refused
@@ -25,6 +25,8 @@ from ovl1.migrate.journal import Journal
 from ovl1.migrate.options import DEFAULTS, Options
 from ovl1.migrate.orphans import find_parents
 from ovl1.migrate.plan import Plan, make_plan
+from ovl1.migrate.squash.cut import deep
+from ovl1.migrate.squash.renewed import renewed
 from ovl1.migrate.trouble import explained
 from ovl1.migrate.used import refuse_if_used
 from ovl1.model import Progress, no_progress
@@ -60,6 +62,8 @@ class Outcome:
     plan: Plan
     built: Built
     proof: Optional[Proof]
+    squashed: Dict[str, str]
+    """The new ids of images whose bottom layers have become one, by the old ones."""
 
 
 def prepare(
@@ -80,11 +84,14 @@ def prepare(
     store = Store.open(root, OVERLAY)
     preflight.check_store(store, strict=options.strict, in_place=options.in_place)
     whole = whole_part(store)
+    squash = deep(whole.store) if options.squash else ()
+    if squash:
+        whole = renewed(whole, {}).whole
     layers = tuple(conversions(whole.store))
     if options.include_orphans:
         parents = find_parents(whole.store, layers, progress)
         layers = tuple(conversions(whole.store, parents))
-    plan = make_plan(whole, layers, options)
+    plan = replace(make_plan(whole, layers, options), squash=squash)
     if options.daemon_json is not None:
         file = daemon.check_file(options.daemon_json, data_root=root, to=target)
         plan = replace(plan, daemon_json=file, daemon_json_kept=daemon.kept_name(file))
@@ -185,4 +192,5 @@ def _outcome(plan: Plan, journal: Journal) -> Outcome:
         plan,
         sum((Built(**built) for built in journal.results("built")), Built()),
         proofs[0] if proofs else None,
+        next(journal.results("squashed"), {}),
     )

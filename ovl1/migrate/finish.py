@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ovl1.driver.convert import Conversion
 from ovl1.errors import Refused
@@ -63,11 +63,13 @@ def verify(
         journal = _finished(root)
         plan = Plan.recorded(root, journal.plan)
         area = plan.area
-        layers, found = _proof(plan, progress, quick=quick)
+        proved = _proof(plan, progress, quick=quick)
+        found = proved.found
         if found.passed and not quick:
-            _certify(journal, area, layers, found)
+            values = certificate.write(area.certificate, root, *proved)
+            journal.add(events.VERIFIED, certificate=values["certificate"])
         if found.passed and kept is not None:
-            certificate.write(kept, root, layers, found)
+            certificate.write(kept, root, *proved)
         return found
 
 
@@ -134,13 +136,18 @@ def status(data_root: Path) -> Status:
     )
 
 
-def _proof(
-    plan: Plan, progress: Progress, *, quick: bool
-) -> Tuple[Tuple[Conversion, ...], Verification]:
+class _Proved(NamedTuple):
     """What was converted, and what can be said about it now."""
+
+    layers: Tuple[Conversion, ...]
+    found: Verification
+    squashed: Optional[Dict[str, Any]] = None
+
+
+def _proof(plan: Plan, progress: Progress, *, quick: bool) -> _Proved:
     area = plan.area
     if plan.mode == IN_PLACE:
-        return plan.conversions, verify_there(area.target, plan, progress, quick=quick)
+        return _Proved(plan.conversions, verify_there(area.target, plan, progress, quick=quick))
     source = Source(plan)
     found = verify_stores(
         source.store,
@@ -150,7 +157,8 @@ def _proof(
         quick=quick,
         progress=progress,
     )
-    return source.conversions, found
+    renewed = source.renewed
+    return _Proved(source.conversions, found, renewed.told() if renewed else None)
 
 
 def _finished(root: Path) -> Journal:
@@ -158,13 +166,6 @@ def _finished(root: Path) -> Journal:
     if not journal.is_switched:
         raise Refused(f"the migration was {journal.words}", resolution=journal.resolution)
     return journal
-
-
-def _certify(
-    journal: Journal, area: Area, layers: Tuple[Conversion, ...], found: Verification
-) -> None:
-    values = certificate.write(area.certificate, area.data_root, layers, found)
-    journal.add(events.VERIFIED, certificate=values["certificate"])
 
 
 def _refuse_unverified(journal: Journal, area: Area) -> None:

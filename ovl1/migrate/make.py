@@ -37,7 +37,7 @@ class Maker:
         Raises:
             BrokenStore, LayerError: it cannot be made; what was made so far stays.
         """
-        status = self.store.layout.layer(conversion.layer_id).stat()
+        status = self.store.place(conversion.layer_id).stat()
         overlay2.create_layer(
             self.target,
             conversion.layer_id,

@@ -17,6 +17,7 @@ from ovl1.migrate.area import Area
 from ovl1.migrate.deleting import delete_layers
 from ovl1.migrate.plan import Plan
 from ovl1.migrate.source import Source
+from ovl1.migrate.squash.steps import enter
 from ovl1.migrate.steps import Result, Step
 from ovl1.model import Progress
 from ovl1.store.naming import write_names
@@ -140,8 +141,9 @@ class CopyMetadata:
         if whole.names_changed:
             names = whole.store.references
             write_names(self.area.staged.repositories, {**names.tags, **names.digests})
+        squashed = enter(self.source, self.area.staged)
         durable.sync_file_system(target)
-        return None
+        return {"squashed": squashed} if squashed else None
 
     def undo(self) -> None:
         """See `Step`; goes with the home of the new store."""

@@ -25,6 +25,8 @@ class Options:
     """Refuse a store that has broken parts, instead of leaving them out."""
     include_orphans: bool = False
     """Take along layers that nothing refers to; see `ovl1.migrate.orphans`."""
+    squash: bool = False
+    """Merge the bottom layers of images that are too deep; not together with `in_place`."""
     daemon_json: Optional[Path] = None
     """Docker's configuration, to be changed so that it names the new store."""
 

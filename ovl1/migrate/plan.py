@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ovl1.driver.convert import ORPHAN, Conversion
 from ovl1.migrate.area import Area
 from ovl1.migrate.options import Options
+from ovl1.migrate.squash.cut import Deep
 from ovl1.model import ChainId, ContainerId, LayerId
 from ovl1.store.discovery import DRIVERS
 from ovl1.store.layout import LINKS, Layout
@@ -54,6 +55,8 @@ class Plan:
     """What else of `source_root` is copied, by name."""
     conversions: Tuple[Conversion, ...] = ()
     """In place: what each of `layers` becomes; it cannot be told again from what is half done."""
+    squash: Tuple[Deep, ...] = ()
+    """The images whose bottom layers become one."""
     quick: bool = False
     """Whether that proof leaves out the contents."""
     daemon_json: Optional[Path] = None
@@ -79,6 +82,7 @@ class Plan:
             "source_root": str(self.source_root) if self.source_root else None,
             "rest": list(self.rest),
             "conversions": [_recorded(conversion) for conversion in self.conversions],
+            "squash": [asdict(deep) for deep in self.squash],
             "quick": self.quick,
             "daemon_json": str(self.daemon_json) if self.daemon_json else None,
             "daemon_json_kept": str(self.daemon_json_kept) if self.daemon_json_kept else None,
@@ -105,6 +109,7 @@ class Plan:
             conversions=tuple(
                 _conversion(Area(data_root), values) for values in record.get("conversions", ())
             ),
+            squash=tuple(_deep(values) for values in record.get("squash", ())),
             quick=bool(record.get("quick", False)),
             daemon_json=_path(record, "daemon_json"),
             daemon_json_kept=_path(record, "daemon_json_kept"),
@@ -118,6 +123,10 @@ def _orphan(pair: Sequence[Optional[str]]) -> Tuple[LayerId, Optional[LayerId]]:
 
 def _path(record: Mapping[str, Any], name: str) -> Optional[Path]:
     return Path(record[name]) if record.get(name) else None
+
+
+def _deep(values: Mapping[str, Any]) -> Deep:
+    return Deep(values["of"], tuple(values["names"]), values["layers"], values["merged"])
 
 
 def _recorded(conversion: Conversion) -> List[Any]:
@@ -172,8 +181,8 @@ def _left(whole: Whole, converted: Set[LayerId], options: Options) -> Iterator[s
     """What is not converted, in words."""
     store = whole.store
     yield from whole.left
-    for tree in store.trees.values():
-        if tree.name in converted:
+    for name, tree in store.trees.items():
+        if name in converted:
             continue
         why = f"nothing refers to it ({tree.reason or tree.kind})"
         if tree.name in store.parts.layers.claimed:

@@ -106,8 +106,9 @@ def check_plan(conversions: Sequence[Conversion], plan: Plan) -> None:
         raise Refused(
             f"{len(long)} layer(s) have more than {MAX_LOWERS} layers below them",
             details=listed([f"{c.kind} {c.of}: {len(c.lowers)}" for c in long]),
-            resolution="overlay2 cannot mount them. Flatten these images with a Docker that still "
-            "runs the overlay driver (docker export | docker import).",
+            resolution="overlay2 cannot mount them. Unless it is in place, `--squash` makes one "
+            "layer of their lowest ones. Or flatten these images with a Docker that still runs the "
+            "overlay driver (docker export | docker import).",
         )
 
 

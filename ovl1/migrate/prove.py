@@ -49,7 +49,9 @@ class Prove:
                 details=listed(found.differences),
                 resolution="This is a fault of ovl1: please report it with these lines.",
             )
-        return {"proof": certificate.write(area.certificate, area.data_root, layers, found)}
+        renewed = self.source.renewed
+        told = renewed.told() if renewed else None
+        return {"proof": certificate.write(area.certificate, area.data_root, layers, found, told)}
 
     def undo(self) -> None:
         """See `Step`."""

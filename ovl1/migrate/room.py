@@ -84,7 +84,8 @@ def demands(
 ) -> List[Demand]:
     """What each mode needs that could be chosen, the one to be preferred first.
 
-    Another data-root is only known if it is that of `plan`; walks the whole store.
+    Another data-root is only known if it is that of `plan`; nothing is squashed in place. Walks
+    the whole store.
 
     Raises:
         BrokenStore, LayerError: a layer cannot be converted; says why.
@@ -94,6 +95,8 @@ def demands(
     found = [demand(store, conversions, beside, progress)]
     if plan.mode == ELSEWHERE:
         found.append(demand(store, conversions, plan, progress))
+    if plan.squash:
+        return found
     return [*found, replace(found[0], mode=IN_PLACE, need=_SPARE)]
 
 

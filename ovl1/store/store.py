@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 from ovl1.errors import Refused, WrongUsage
-from ovl1.model import ChainId, ContainerId, ImageId
+from ovl1.model import ChainId, ContainerId, ImageId, LayerId
 from ovl1.store import crosscheck
 from ovl1.store.containers import Container, read_containers
 from ovl1.store.crosscheck import Parts
@@ -139,6 +139,10 @@ class Store:
     def trees(self) -> Dict[str, Tree]:
         """The directories of the driver's home."""
         return self.parts.trees.trees
+
+    def place(self, layer_id: LayerId) -> Path:
+        """The directory of a layer that is there: that of its tree, which may be another's."""
+        return self.layout.layer(self.trees[layer_id].layer_id)
 
     @property
     def errors(self) -> List[Problem]:

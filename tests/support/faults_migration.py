@@ -37,6 +37,8 @@ class Mode(NamedTuple):
     name: str
     arguments: Tuple[str, ...] = ()
     """Of ``ovl1 migrate run``."""
+    make: Callable[[Path], object] = real_store
+    """Makes the store."""
 
     def __str__(self) -> str:
         return self.name
@@ -62,7 +64,7 @@ class Stage:
         self.source = source.data_root if source else self.root
         self.area = Area(self.root)
         self.source.mkdir()
-        real_store(self.source)
+        mode.make(self.source)
         self.before: Dict[bytes, Entry] = manifest(self.source)
         unmigrated = the_disk.keep("unmigrated")
         self.done(RUN)
@@ -115,7 +117,10 @@ class Stage:
 def stage(mode: Mode, kind: str, directory: Path) -> Iterator[Stage]:
     """A store on a file system of some kind, ready for a mode."""
     with contextlib.ExitStack() as stack:
-        disks = [stack.enter_context(disk(kind, directory)) for _ in range(1 + (mode == ELSEWHERE))]
+        disks = [
+            stack.enter_context(disk(kind, directory))
+            for _ in range(1 + ("--to" in mode.arguments))
+        ]
         yield Stage(disks[0], mode, *disks[1:])
 
 
