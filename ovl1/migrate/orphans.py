@@ -2,7 +2,8 @@
 
 Docker made each ``root`` of links to the files of the layer below. So the tree that has most of an
 orphan's files as the same inodes under the same names, and least of its own, is the one that it
-was made from, or as good: whatever is below, the converted layer shows what the orphan showed.
+was made from, or a better one: what the layer takes has then the fewest names, and whatever is
+below, it shows what the orphan showed.
 Limit: all names of the orphans are in memory at once, as one number each.
 """
 
@@ -63,12 +64,15 @@ def _arranged(
 ) -> Parents:
     """Each orphan in turn, the one that differs least from what is there already (Prim).
 
+    Of two that differ as much, the older one: either could stand on the other.
+
     Args:
         depths: how many layers are below each one that is there; the orphans are added.
     """
     trees = [*(layer for layer in depths if store.trees[layer].kind == IMAGE), *orphans]
     common = _Common(store, trees, orphans, progress)
     best = {orphan: _Way(common.sizes[orphan], 0, "") for orphan in orphans}
+    ages = {orphan: store.layout.layer(orphan).stat().st_mtime_ns for orphan in orphans}
     parents: Parents = {}
 
     def offer(below: LayerId) -> None:
@@ -80,7 +84,7 @@ def _arranged(
     for tree in trees[: -len(orphans)]:
         offer(tree)
     while best:
-        orphan = min(best, key=lambda each: (best[each], each))
+        orphan = min(best, key=lambda each: (best[each].names, ages[each], each))
         way = best.pop(orphan)
         parents[orphan] = LayerId(way.parent) if way.parent else None
         depths[orphan] = way.depth

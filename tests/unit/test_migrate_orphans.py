@@ -69,7 +69,7 @@ def test_the_layer_below_and_not_one_beside_it(trees: Trees) -> None:
 
 
 def test_orphans_on_each_other(trees: Trees) -> None:
-    """Which of two stood on the other is not to be seen; but never does each on the other."""
+    """Never does each stand on the other."""
     base = trees.builder.cache_ids[trees.layer("base")]
     below: Optional[LayerId] = base
     for orphan in ORPHANS:
@@ -80,6 +80,20 @@ def test_orphans_on_each_other(trees: Trees) -> None:
     made = conversions(trees.builder.open(), found)[1:]
     assert [len(layer.lowers) for layer in made] == [1, 2, 3]
     assert not any(layer.own_copy for layer in made)
+
+
+@pytest.mark.parametrize("younger", [0, 1])
+def test_the_older_one_is_below(trees: Trees, younger: int) -> None:
+    """Where by their names either could be."""
+    base = trees.builder.cache_ids[trees.layer("base")]
+    first, second = ORPHANS[1 - younger], ORPHANS[younger]
+    trees.orphan(first, base, "first")
+    trees.clone(first, second)
+    (trees.layout.root(second) / "first/0").unlink()
+    (trees.layout.root(second) / "first/new").touch()
+    for time_ns, orphan in enumerate((first, second)):
+        os.utime(trees.layout.layer(orphan), ns=(time_ns, time_ns))
+    assert trees.parents() == {first: base, second: first}
 
 
 def test_one_that_shares_only_names(trees: Trees) -> None:
