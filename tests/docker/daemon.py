@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -21,6 +23,7 @@ from typing import IO, Iterator, Sequence
 
 from ovl1.linux import mounts
 from tests.support.capabilities import buildkit_client
+from tests.support.plugin_client import Connection
 
 START_PATIENCE = 60.0
 STOP_PATIENCE = 60.0
@@ -185,6 +188,23 @@ class Daemon:
         if process.returncode != 0:
             raise DockerError(args, _text(stderr))
 
+    @contextlib.contextmanager
+    def asked(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        """What the API answers to a GET, which ``docker`` would take a process to pass on.
+
+        Raises:
+            DockerError: the daemon refuses, or the answer ends too early.
+        """
+        with contextlib.closing(Connection(self.socket)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise DockerError((path,), json.loads(response.read())["message"])
+            try:
+                yield response
+            except http.client.IncompleteRead as error:
+                raise DockerError((path,), "unexpected EOF") from error
+
     def build(self, tag: str, dockerfile: str, buildkit: bool = False) -> str:
         """Build `dockerfile` without a context, named `tag` if that is not empty; the image id."""
         name = ["-t", tag] if tag else []
@@ -233,13 +253,14 @@ class Daemon:
         assert self._process is not None
         deadline = time.monotonic() + START_PATIENCE
         while True:
-            with contextlib.suppress(DockerError):
-                self.docker("version")
+            with contextlib.suppress(DockerError, OSError, http.client.HTTPException), self.asked(
+                "/version"
+            ):
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace").splitlines()[-20:]
                 raise DaemonError("dockerd did not come up:\n" + "\n".join(tail))
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def _sweep(self) -> None:
         """After a crash or a failed start: even the data-root is left bind-mounted on itself."""

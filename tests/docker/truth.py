@@ -73,30 +73,35 @@ def _each(names: list[str], ask: Callable[[str], Truth]) -> dict[str, Truth]:
 
 
 def _image(daemon: Daemon, image: str) -> Truth:
-    (inspected,) = json.loads(daemon.docker("image", "inspect", image))
     answer = {
-        "inspect": _without(inspected, _VOLATILE["image"]),
-        "history": daemon.docker("history", "-q", "--no-trunc", image).split(),
+        "inspect": _without(_asked(daemon, f"/images/{image}/json"), _VOLATILE["image"]),
+        "history": [step["Id"] for step in _asked(daemon, f"/images/{image}/history")],
     }
-    digest, listing = _stream(daemon, "save", image)
+    digest, listing = _stream(daemon, f"/images/get?names={image}")
     return {**answer, **_stable_save(digest, listing)}
 
 
 def _container(daemon: Daemon, container: str) -> Truth:
-    (inspected,) = json.loads(daemon.docker("container", "inspect", container))
+    inspected = _asked(daemon, f"/containers/{container}/json")
+    changed = _asked(daemon, f"/containers/{container}/changes") or []
     answer = {
         "name": inspected["Name"],
         "inspect": _without(inspected, _VOLATILE["container"]),
-        "diff": sorted(daemon.docker("diff", container).split("\n")),
+        "diff": sorted(f"{'CAD'[change['Kind']]} {change['Path']}" for change in changed),
     }
-    digest, listing = _stream(daemon, "export", container)
+    digest, listing = _stream(daemon, f"/containers/{container}/export")
     return {**answer, "export": digest, "listing": listing}
 
 
-def _stream(daemon: Daemon, *command: str) -> tuple[str, Listing]:
-    """SHA-256 and content of the tar that the command streams, or why Docker cannot make it."""
+def _asked(daemon: Daemon, path: str) -> Any:
+    with daemon.asked(path) as answer:
+        return json.load(answer)
+
+
+def _stream(daemon: Daemon, path: str) -> tuple[str, Listing]:
+    """SHA-256 and content of the tar that the API streams, or why Docker cannot make it."""
     try:
-        with daemon.streaming(*command) as stream:
+        with daemon.asked(path) as stream:
             return _digest_and_listing(stream)
     except DockerError as error:
         return kind(error), {}
@@ -143,7 +148,7 @@ class _Hashing:
 def _digest_and_listing(stream: IO[bytes]) -> tuple[str, Listing]:
     hashing = _Hashing(stream)
     listing: Listing = {}
-    # A tar that ends too early is Docker's failure, and its exit code will tell.
+    # A tar that ends too early is Docker's failure, and the end of the stream will tell.
     # typeshed wants an object with tell() and close(); a stream is only ever read.
     with contextlib.suppress(tarfile.ReadError), tarfile.open(
         mode="r|",
