@@ -87,7 +87,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         (volume / "a").write_bytes(b"x")
         os.link(volume / "a", volume / "b")
         with (volume / "sparse").open("wb") as file:
-            file.truncate(1 << 30)
+            file.truncate(1 << 22)
         yield Pair(old, second / "docker", manifest(old))
 
 
