@@ -27,7 +27,7 @@ LABEL empty=yes
 RUN true
 RUN ln /d/h /d/h2 && mkfifo /p && mknod /c c 1 5 && chmod 4755 /d/h && chown 1000:1000 /e
 RUN rm /link /e/f && mkdir /link && echo 5 > /link/in && rm -r /d && echo 6 > /d && touch /e/f
-RUN rm -r /link && ln -s e /link && rm /d && ln -s /e/f /d && truncate -s 8M /sparse
+RUN rm -r /link && ln -s e /link && rm /d && ln -s /e/f /d && truncate -s 1M /sparse
 """
 
 _SECOND_STAGE = f"""\

@@ -56,7 +56,7 @@ _SHELL = {
     "special": (
         "nasty/odd:1",
         "mkfifo /pipe; mknod /char c 1 7; mknod /block b 7 1; rm /null /fifo; chmod 0 /loop;"
-        "echo x > /suid; chmod 6755 /suid; mkdir -m 1777 /sticky; truncate -s 64M /sparse",
+        "echo x > /suid; chmod 6755 /suid; mkdir -m 1777 /sticky; truncate -s 4M /sparse",
     ),
     "on-deep": ("nasty/deep:1", "echo here > /counter; rm -r /all/3 /deep; rm -rf /flip"),
     "on-replaced": ("nasty/replaced:1", "rm /opaque/new; echo x > /reborn/old; mkdir /gone"),
@@ -155,7 +155,7 @@ def _with_oddities(root: Path) -> None:
     os.chown(root / "no-mode", 2147483646, 65534)
     os.mknod(root / "big", stat.S_IFCHR | 0o600, os.makedev(259, 1048575))
     with (root / "sparse").open("wb") as sparse:
-        sparse.seek(40 << 20)
+        sparse.seek(4 << 20)
         sparse.write(b"end")
 
 
