@@ -12,9 +12,9 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
 from ovl1.cli.files import STDOUT, tar_target
-from ovl1.cli.image_home import refuse_user_namespace, writing
-from ovl1.cli.image_load import now
-from ovl1.cli.layer_home import opened
+from ovl1.cli.image.home import refuse_user_namespace, writing
+from ovl1.cli.image.load import now
+from ovl1.cli.layer.home import opened
 from ovl1.errors import BrokenStore, OvlError, WrongUsage
 from ovl1.images import importing
 from ovl1.store.containers import Container

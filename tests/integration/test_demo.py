@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from ovl1.cli import demo_story
+from ovl1.cli.demo import story
 from ovl1.cli.main import INTERRUPTED, run
 from ovl1.linux import mounts
 from tests.support.sources import ROOT
@@ -97,7 +97,7 @@ def test_interrupted(scratch: Path, step: int, number: signal.Signals, full: boo
 def test_a_claim_that_does_not_hold(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo_story, "layers_of", lambda *_: [])
+    monkeypatch.setattr(story, "layers_of", lambda *_: [])
     assert run(["demo"]) == 1
     said = capsys.readouterr()
     assert "claim does not hold: layers whose tar hashes to its DiffID: 0 != 5" in said.err

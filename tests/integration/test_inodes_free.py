@@ -10,7 +10,7 @@ from typing import Any, Iterator, Tuple
 import pytest
 
 from ovl1.cli.freed import measured
-from ovl1.cli.inodes_what_if_values import FREE
+from ovl1.cli.inodes.what_if_values import FREE
 from ovl1.linux.loopback import loop_file_system
 from ovl1.store.layout import OVERLAY
 from ovl1.store.writer import create_store

@@ -15,7 +15,7 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 import pytest
 
-import ovl1.cli.inodes_report  # noqa: F401 - a child without rights may not read it any more
+import ovl1.cli.inodes.report  # noqa: F401 - a child without rights may not read it any more
 from ovl1.cli.main import run
 from ovl1.driver.base import Driver
 from ovl1.driver.opening import open_driver

@@ -9,7 +9,7 @@ from typing import Callable, Iterator, List, NamedTuple
 
 import pytest
 
-from ovl1.cli.inodes_what_if_values import PREDICT
+from ovl1.cli.inodes.what_if_values import PREDICT
 from ovl1.inodes.free import count, going
 from ovl1.inodes.predict import predict
 from ovl1.linux.loopback import loop_file_system

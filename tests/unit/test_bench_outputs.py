@@ -17,7 +17,7 @@ from ovl1.bench.archive import config_of
 from ovl1.bench.disk import Used
 from ovl1.bench.results import Effort, Point, Result, Run
 from ovl1.bench.steps import Prediction, Step
-from ovl1.cli.bench_tables import COLUMNS, as_csv, show, values
+from ovl1.cli.bench.tables import COLUMNS, as_csv, show, values
 from ovl1.cli.main import run
 from ovl1.errors import NotPossibleHere, WrongUsage
 from ovl1.images.archive import ArchivedImage, ArchivedLayer

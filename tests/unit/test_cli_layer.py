@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from ovl1.cli.files import tar_target
-from ovl1.cli.layer_home import Home
+from ovl1.cli.layer.home import Home
 from ovl1.cli.main import cli, run
 from ovl1.driver.base import Driver
 from ovl1.errors import BrokenStore, WrongUsage

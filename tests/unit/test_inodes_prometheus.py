@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from ovl1.cli.inodes_values import values
+from ovl1.cli.inodes.values import values
 from ovl1.cli.main import cli
 from ovl1.driver.cost import Cost
 from ovl1.formats.readable import escaped

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovl1.cli.inodes_watch import ticks
-from ovl1.cli.inodes_watch_views import duration
+from ovl1.cli.inodes.watch import ticks
+from ovl1.cli.inodes.watch_views import duration
 from ovl1.inodes.watch import BYTES, INODES, Amount, Course, Look, State, Watch
 
 TOTAL = 10**6

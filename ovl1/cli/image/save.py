@@ -10,7 +10,7 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.files import STDOUT, tar_target
-from ovl1.cli.image_home import complete
+from ovl1.cli.image.home import complete
 from ovl1.errors import BrokenStore, CheckFailed, WrongUsage
 from ovl1.images.save import DOCKER, OCI, Saved, Unsaved
 from ovl1.images.save import save as save_images

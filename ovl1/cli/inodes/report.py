@@ -6,9 +6,9 @@ import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.inodes_outputs import TOP_DEFAULT, Files, compared, files_option, write
-from ovl1.cli.inodes_tables import legend, show
-from ovl1.cli.inodes_values import values
+from ovl1.cli.inodes.outputs import TOP_DEFAULT, Files, compared, files_option, write
+from ovl1.cli.inodes.tables import legend, show
+from ovl1.cli.inodes.values import values
 from ovl1.inodes.attribute import report as make_report
 
 _EPILOG = examples(

@@ -10,10 +10,10 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.files import STDOUT, limits
-from ovl1.cli.inodes_archives import coming, opened
-from ovl1.cli.inodes_going import chosen
-from ovl1.cli.inodes_what_if_tables import show_forecast, show_freeing, show_prediction
-from ovl1.cli.inodes_what_if_values import (
+from ovl1.cli.inodes.archives import coming, opened
+from ovl1.cli.inodes.going import chosen
+from ovl1.cli.inodes.what_if_tables import show_forecast, show_freeing, show_prediction
+from ovl1.cli.inodes.what_if_values import (
     FORECAST,
     FREE,
     PREDICT,

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, TypeVar, cast
 import click
 
 from ovl1.cli.context import Context, phases
-from ovl1.cli.migrate_log import logged
+from ovl1.cli.migrate.log import logged
 from ovl1.cli.stopping import stoppable
 from ovl1.errors import HalfDone, WrongUsage
 from ovl1.linux import procs

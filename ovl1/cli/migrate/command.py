@@ -8,9 +8,10 @@ from typing import Optional
 
 import click
 
-from ovl1.cli import migrate_output, output
+from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.migrate_options import (
+from ovl1.cli.migrate import tables
+from ovl1.cli.migrate.options import (
     Manners,
     certificate_option,
     engine_option,
@@ -93,17 +94,17 @@ def plan(context: Context, *, options: Options, engine: Optional[str]) -> None:
     wanted = next(demand for demand in demands if demand.mode == prepared.plan.mode)
     users = users_of(prepared.store.layout.data_root)
     if context.as_json:
-        values = migrate_output.plan_values(prepared, wanted)
-        values["modes"] = migrate_output.demands_values(demands)
+        values = tables.plan_values(prepared, wanted)
+        values["modes"] = tables.demands_values(demands)
         values["engine"] = asdict(found) if found else None
         values["in_use"] = [user._asdict() for user in users]
         output.print_json(values)
     else:
-        output.print_fields(migrate_output.plan_fields(prepared, wanted))
-        migrate_output.print_demands(demands)
+        output.print_fields(tables.plan_fields(prepared, wanted))
+        tables.print_demands(demands)
         if found:
-            migrate_output.print_acceptance(found, config)
-        migrate_output.print_plan_remarks(context, prepared, wanted.cost, users)
+            tables.print_acceptance(found, config)
+        tables.print_plan_remarks(context, prepared, wanted.cost, users)
     if found:
         daemon.refuse_unaccepted(found, config)
     wanted.refuse_unfit()
@@ -156,7 +157,7 @@ def run(
         outcome = migration.run(context.data_root, options, progress=progress)
         if certificate:
             finish.keep_certificate(outcome.plan.data_root, certificate)
-    migrate_output.print_outcome(context, outcome, found)
+    tables.print_outcome(context, outcome, found)
 
 
 @command.command(epilog=examples("ovl1 migrate resume"))
@@ -170,7 +171,7 @@ def resume(context: Context, *, certificate: Optional[Path], manners: Manners) -
         outcome = migration.resume(context.data_root, progress=progress)
         if certificate:
             finish.keep_certificate(outcome.plan.data_root, certificate)
-    migrate_output.print_outcome(context, outcome)
+    tables.print_outcome(context, outcome)
 
 
 @command.command(
@@ -205,13 +206,13 @@ def verify(
     with working(context, "verify", manners, changes=False) as progress:
         result = finish.verify(context.data_root, progress, quick=quick, kept=certificate)
     if context.as_json:
-        values = migrate_output.verification_values(result)
+        values = tables.verification_values(result)
         values["engine"] = asdict(found) if found else None
         output.print_json(values)
     else:
-        migrate_output.print_verification(result)
+        tables.print_verification(result)
         if found:
-            migrate_output.print_acceptance(found, daemonjson.DEFAULT)
+            tables.print_acceptance(found, daemonjson.DEFAULT)
     if not result.passed:
         raise CheckFailed(
             f"{len(result.differences)} difference(s) between the old store and the new one",

@@ -7,8 +7,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import click
 
-from ovl1.cli import image_load, image_rm, image_save, output
+from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
+from ovl1.cli.image import load, rm, save
 from ovl1.errors import BrokenStore, CheckFailed, WrongUsage
 from ovl1.images.verify import LayerVerdict, layers_of, verify_layer
 from ovl1.model import ImageId
@@ -33,7 +34,7 @@ def command() -> None:
     """Images of a store, without a daemon."""
 
 
-for _each in (image_load.load, image_load.import_, image_save.save, image_rm.rm):
+for _each in (load.load, load.import_, save.save, rm.rm):
     command.add_command(_each)
 
 

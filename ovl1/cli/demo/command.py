@@ -1,6 +1,6 @@
 """``ovl1 demo``: the whole story on a small store, on a file system of its own that is gone after.
 
-Here is what goes round the story, `ovl1.cli.demo_story`: the file system, and that nothing is left
+Here is what goes round the story, `ovl1.cli.demo.story`: the file system, and that nothing is left
 behind: signals are held back, and looked for where nothing can be lost.
 """
 
@@ -17,7 +17,7 @@ import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, json_option
-from ovl1.cli.demo_story import Story
+from ovl1.cli.demo.story import Story
 from ovl1.cli.held import signals_held
 from ovl1.errors import CheckFailed, NotPossibleHere
 from ovl1.linux import libc

@@ -10,7 +10,7 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
 from ovl1.cli.freed import measured
-from ovl1.cli.image_home import image_argument, writing
+from ovl1.cli.image.home import image_argument, writing
 from ovl1.images.remove import Removal, plan_removal, remove
 from ovl1.store.store import Store
 

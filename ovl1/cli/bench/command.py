@@ -18,11 +18,11 @@ from ovl1.bench.results import Result
 from ovl1.bench.steps import Source
 from ovl1.bench.synthetic import Image, Shape
 from ovl1.cli import output
-from ovl1.cli.bench_options import MadeUp, Outputs, made_up, outputs, wish
-from ovl1.cli.bench_tables import as_csv, show, values
+from ovl1.cli.bench.options import MadeUp, Outputs, made_up, outputs, wish
+from ovl1.cli.bench.tables import as_csv, show, values
 from ovl1.cli.context import Context, examples, json_option, phases
 from ovl1.cli.held import signals_held
-from ovl1.cli.inodes_archives import opened
+from ovl1.cli.inodes.archives import opened
 from ovl1.errors import CheckFailed, NotPossibleHere, WrongUsage
 from ovl1.images.blobs import TarBlobs
 from ovl1.images.load import read_images

@@ -9,7 +9,7 @@ import click
 
 from ovl1.cli.alone import daemons
 from ovl1.cli.context import Context, examples, json_option
-from ovl1.cli.layer_home import Home, layer_argument, opened
+from ovl1.cli.layer.home import Home, layer_argument, opened
 from ovl1.errors import Refused
 from ovl1.linux import mounts
 from ovl1.linux.procs import users_of

@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List
 import click
 
 from ovl1.cli.context import Context
-from ovl1.cli.demo_sample import APP, README, REMOVED_FILE, sample_layers
-from ovl1.cli.inodes import show
+from ovl1.cli.demo.sample import APP, README, REMOVED_FILE, sample_layers
+from ovl1.cli.inodes.command import show
 from ovl1.driver import overlay1, overlay2
 from ovl1.driver.base import Driver
 from ovl1.driver.opening import open_driver

@@ -11,7 +11,7 @@ import click
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
 from ovl1.cli.files import STDOUT, tar_target
-from ovl1.cli.layer_home import layer_argument, opened, parent_options
+from ovl1.cli.layer.home import layer_argument, opened, parent_options
 from ovl1.errors import WrongUsage
 
 _DOCKER = click.option(

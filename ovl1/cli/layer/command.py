@@ -6,9 +6,10 @@ from typing import Any, Dict, List, Optional
 
 import click
 
-from ovl1.cli import layer_look, layer_make, layer_mount, output
+from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
-from ovl1.cli.layer_home import layer_argument, opened
+from ovl1.cli.layer import look, make, mount
+from ovl1.cli.layer.home import layer_argument, opened
 from ovl1.model import ChainId, LayerId
 from ovl1.store.imagedb import chain_ids
 from ovl1.store.layerdb import LayerRecord
@@ -114,14 +115,14 @@ def inspect(context: Context, *, layer: str) -> None:
 
 
 for _command in (
-    layer_make.create,
-    layer_make.apply,
-    layer_look.diff,
-    layer_look.changes,
-    layer_look.size,
-    layer_mount.mount,
-    layer_mount.umount,
-    layer_make.rm,
+    make.create,
+    make.apply,
+    look.diff,
+    look.changes,
+    look.size,
+    mount.mount,
+    mount.umount,
+    make.rm,
 ):
     command.add_command(_command)
 

@@ -12,8 +12,8 @@ from typing import Iterator, Optional, Tuple
 import click
 
 from ovl1.cli.context import Context, examples, json_option
-from ovl1.cli.inodes_watch_command import Beside, ending
-from ovl1.cli.inodes_watch_views import JsonView, LinesView, LiveView, View
+from ovl1.cli.inodes.watch_command import Beside, ending
+from ovl1.cli.inodes.watch_views import JsonView, LinesView, LiveView, View
 from ovl1.errors import WrongUsage
 from ovl1.inodes.watch import Watch, look
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple
 
-from ovl1.cli.layer_home import Home
+from ovl1.cli.layer.home import Home
 from ovl1.driver.opening import DRIVERS
 from ovl1.errors import WrongUsage
 from ovl1.images.remove import plan_removal

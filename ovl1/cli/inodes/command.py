@@ -8,16 +8,16 @@ from typing import List, Optional
 import click
 
 from ovl1.cli.context import examples
-from ovl1.cli.inodes_tables import show
+from ovl1.cli.inodes.tables import show
 
 __all__ = ["command", "show"]
 
 _WHERE = {
-    "report": "inodes_report",
-    "free": "inodes_what_if",
-    "predict": "inodes_what_if",
-    "forecast": "inodes_what_if",
-    "watch": "inodes_watch",
+    "report": "report",
+    "free": "what_if",
+    "predict": "what_if",
+    "forecast": "what_if",
+    "watch": "watch",
 }
 
 
@@ -28,7 +28,7 @@ class _Commands(click.Group):
     def get_command(self, _context: click.Context, name: str) -> Optional[click.Command]:
         if name not in _WHERE:
             return None
-        found = getattr(importlib.import_module(f"ovl1.cli.{_WHERE[name]}"), name)
+        found = getattr(importlib.import_module(f"ovl1.cli.inodes.{_WHERE[name]}"), name)
         assert isinstance(found, click.Command)
         return found
 
