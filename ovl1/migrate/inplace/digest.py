@@ -22,7 +22,7 @@ from ovl1.linux.beneath import DIR, FILE, LINK, Directory
 from ovl1.tree.compare import visible_xattrs
 from ovl1.tree.view import Cursor, Found, MergedDir, Parts, StackView
 
-_MOST_KNOWN = 1 << 17
+_MOST_KNOWN = 1 << 16
 """Inodes; what is not known is asked of the disk again, so that memory does not grow."""
 
 
@@ -32,7 +32,8 @@ class Said(NamedTuple):
     digest: bytes
     """Of the metadata of a file that is not empty; else nothing."""
     other: Tuple[object, ...]
-    """Of anything else: metadata; modification time; target or device number; attributes."""
+    """Of anything else: metadata; modification time; target or device number."""
+    attributes: Tuple[Tuple[bytes, bytes], ...]
     has_more_names: bool
 
 
@@ -73,6 +74,7 @@ class _Walk:
         self._directory_times = directory_times
         self._hash = hashlib.sha256()
         self._groups: Dict[int, int] = {}
+        self._alike: Dict[Said, Said] = {}
         self._entries_seen = 0
 
     def digest(self) -> str:
@@ -97,8 +99,8 @@ class _Walk:
                 inode = self._inode((*parts, name), found, here.layers[found.depth])
                 self._add(name, inode, said.digest)
             else:
-                *metadata, attributes = said.other
-                self._add(name, (*metadata, self._group(found, said), attributes))
+                group = self._group(found, said)
+                self._add(name, (*said.other, group, list(said.attributes)))
         return below
 
     def _add(self, *what: object) -> None:
@@ -122,12 +124,14 @@ class _Walk:
         attributes = _attributes(directory, name)
         if found.kind == FILE and size:
             what = repr((common, time, size, attributes)).encode()
-            said = Said(hashlib.sha256(what).digest(), (), status.st_nlink > 1)
+            said = Said(hashlib.sha256(what).digest(), (), (), status.st_nlink > 1)
         else:
             target = directory.readlink(name) if found.kind == LINK else status.st_rdev
-            said = Said(b"", (common, time, target, attributes), status.st_nlink > 1)
+            other = common, time, target
+            said = Said(b"", other, tuple(attributes), status.st_nlink > 1)
         if said.has_more_names and len(self._known) < _MOST_KNOWN:
-            self._known[found.inode] = said
+            # Empty files are often all alike.
+            self._known[found.inode] = said if said.digest else self._alike.setdefault(said, said)
         return said
 
     def _group(self, found: Found, said: Said) -> int:
