@@ -1,4 +1,4 @@
-"""``ovl1 bench``."""
+"""``ovl1 bench``: inodes of each layout, measured on file systems made for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovl1 demo``."""
+"""``ovl1 demo``: the whole story, on a small store made on the spot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovl1 image``."""
+"""``ovl1 image``: list, verify, load, save and remove images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovl1 inodes``."""
+"""``ovl1 inodes``: where the inodes went, and what overlay2 would take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovl1 layer``."""
+"""``ovl1 layer``: list, make, look into and remove layers."""
 
 from __future__ import annotations
 

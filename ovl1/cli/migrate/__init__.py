@@ -1,4 +1,4 @@
-"""``ovl1 migrate``."""
+"""``ovl1 migrate``: convert an overlay store to overlay2."""
 
 from __future__ import annotations
 
