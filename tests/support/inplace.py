@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence
 from ovl1.driver.convert import Conversion, content, conversions, open_view
 from ovl1.driver.views import open_stack
 from ovl1.layer.build import build
+from ovl1.linux import durable
 from ovl1.linux.beneath import Directory
 from ovl1.migrate.inplace.convert import convert, replaced_inodes, undo
 from ovl1.migrate.inplace.decide import decide
@@ -73,6 +74,8 @@ class InPlace:
             path.unlink()
         times = self.before[b"."]
         os.utime(self.layout.home, ns=(times.mtime_ns, times.mtime_ns))
+        # A record that lost power brings back would be taken for that of the next conversion.
+        durable.sync_file_system(self.layout.home)
 
     def shown(self) -> Dict[LayerId, str]:
         """What each layer shows when all are converted."""
