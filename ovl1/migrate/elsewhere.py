@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import List
 
-from ovl1.errors import HalfDone, NotPossibleHere
+from ovl1.errors import NotPossibleHere
 from ovl1.linux import durable
 from ovl1.migrate.across import LinkAcross
 from ovl1.migrate.area import Area
@@ -67,7 +67,7 @@ class CopyRest:
         """See `Step`.
 
         Raises:
-            HalfDone: ``cp`` failed; with what it said.
+            NotPossibleHere: ``cp`` failed; with what it said.
         """
         area, number = self.plan.area, self.plan.rest.index(self.name)
         self.progress("copying the rest", number, len(self.plan.rest))
@@ -85,8 +85,10 @@ class CopyRest:
         except FileNotFoundError as err:
             raise NotPossibleHere("there is no `cp` here (GNU coreutils)") from err
         if done.returncode != 0:
-            raise HalfDone(
-                f"cannot copy {source}", details=done.stderr.decode(errors="replace")[-2000:]
+            raise NotPossibleHere(
+                f"cannot copy {source}",
+                details=done.stderr.decode(errors="replace")[-2000:],
+                resolution="Mend that, then run the command again: the migration was taken back.",
             )
         durable.sync_file_system(target)
         self.progress("copying the rest", number + 1, len(self.plan.rest))

@@ -204,3 +204,17 @@ def test_names_of_a_file_in_a_layer_below(pair: Pair) -> None:
     assert (diffs[2] / "d/own").samefile(diffs[2] / "d/new")
     assert (diffs[2] / "d").stat().st_mtime_ns == (roots[2] / "d").stat().st_mtime_ns
     assert linked.do("verify").code == 0
+
+
+def test_what_cannot_be_copied(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then all is taken back, and the exit code says so."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "cp").write_text("#!/bin/sh\necho cp: no, never >&2\nexit 1\n")
+    (tmp_path / "cp").chmod(0o755)
+    ended = pair.run()
+    assert ended.code == 5, ended
+    assert "cannot copy" in ended.err
+    assert "cp: no, never" in ended.err
+    assert "was taken back" in ended.err
+    assert tops(pair.new) == []
+    pair.old_is_as_before()
