@@ -19,6 +19,7 @@ from tests.support.sources import ROOT, modules
 LEVELS = (
     ("errors",),
     ("model", "closing"),
+    ("sorter",),
     ("linux",),
     ("formats",),
     ("tree",),
@@ -33,7 +34,7 @@ LEVELS = (
 LEVEL_OF: Dict[str, int] = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Bytes in, values out: a format must be testable, and trustworthy, without a kernel.
-NARROW: Dict[str, FrozenSet[str]] = {"formats": frozenset({"errors", "model", "closing"})}
+NARROW: Dict[str, FrozenSet[str]] = {"formats": frozenset({"errors", "model", "closing", "sorter"})}
 
 
 class Import(NamedTuple):

@@ -17,7 +17,7 @@ from ovl1.driver.views import open_stack
 from ovl1.errors import BrokenStore, LayerError, listed
 from ovl1.formats import tarsplit
 from ovl1.layer.delta import Event, delta
-from ovl1.layer.listing import Listed, listing
+from ovl1.layer.listing import Listing
 from ovl1.model import LayerId
 from ovl1.store.layout import WORK
 from ovl1.store.store import Store
@@ -167,7 +167,7 @@ def open_view(store: Store, layer_id: LayerId) -> StackView:
     return open_stack(layer_id, tree.paths(store.layout))
 
 
-def read_listing(conversion: Conversion) -> Optional[Listed]:
+def read_listing(conversion: Conversion) -> Optional[Listing]:
     """What the layer's tar lists; None where that is not recorded.
 
     Raises:
@@ -176,10 +176,10 @@ def read_listing(conversion: Conversion) -> Optional[Listed]:
     if conversion.tar_split is None:
         return None
     with open(conversion.tar_split, "rb") as file:
-        return listing(tarsplit.names(file))
+        return Listing(tarsplit.names(file))
 
 
-def _listing_if_sound(conversion: Conversion) -> Optional[Listed]:
+def _listing_if_sound(conversion: Conversion) -> Optional[Listing]:
     """Docker uses layers whose record of the tar is damaged; so the trees must do, as without."""
     try:
         return read_listing(conversion)
@@ -211,11 +211,12 @@ def content(
         BrokenStore, LayerError: a source is missing or cannot be represented.
     """
     keep = keep_directory_times or conversion.own_copy
-    listed = _listing_if_sound(conversion)
-    with open_view(store, conversion.layer_id) as new:
+    with contextlib.ExitStack() as opened:
+        listing = _listing_if_sound(conversion)
+        listed = opened.enter_context(listing).root if listing is not None else None
+        new = opened.enter_context(open_view(store, conversion.layer_id))
         _refuse_index(store.place(conversion.layer_id) / WORK, new)
-        if conversion.parent is None:
-            yield from delta(new, None, listed, keep_directory_times=keep)
-            return
-        with open_view(store, conversion.parent) as old:
-            yield from delta(new, old, listed, keep_directory_times=keep)
+        old = None
+        if conversion.parent is not None:
+            old = opened.enter_context(open_view(store, conversion.parent))
+        yield from delta(new, old, listed, keep_directory_times=keep)

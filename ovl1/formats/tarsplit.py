@@ -78,7 +78,7 @@ def crc64(data: bytes, initial: Optional[int] = None) -> int:
 
 
 def read(fileobj: BinaryIO) -> Iterator[Entry]:
-    """The entries of an open tar-split file, in order; 16 bytes are held in memory for each.
+    """The entries of an open tar-split file, in order; memory does not grow with them.
 
     Raises:
         LayerError: the file is damaged; says which entry, and how. That a name came twice is told
@@ -88,22 +88,22 @@ def read(fileobj: BinaryIO) -> Iterator[Entry]:
 
 
 def _read(fileobj: BinaryIO, without: Optional[bytes] = None) -> Iterator[Entry]:
-    seen = Seen()
     position = -1
-    try:
-        for position, line in enumerate(_lines(fileobj)):
-            if without is not None and line.startswith(without):
-                continue
-            entry = _parse(line, position)
-            if isinstance(entry, FileEntry):
-                seen.add(entry.name)
-            yield entry
-    except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-        raise LayerError(
-            f"tar-split is damaged after entry {position}", details=f"gzip: {err}"
-        ) from err
-    if seen.has_twice:
-        _refuse_twice(fileobj)
+    with Seen() as seen:
+        try:
+            for position, line in enumerate(_lines(fileobj)):
+                if without is not None and line.startswith(without):
+                    continue
+                entry = _parse(line, position)
+                if isinstance(entry, FileEntry):
+                    seen.add(entry.name)
+                yield entry
+        except (EOFError, gzip.BadGzipFile, zlib.error) as err:
+            raise LayerError(
+                f"tar-split is damaged after entry {position}", details=f"gzip: {err}"
+            ) from err
+        if seen.has_twice():
+            _refuse_twice(fileobj)
 
 
 def _refuse_twice(fileobj: BinaryIO) -> None:

@@ -24,7 +24,7 @@ from ovl1.layer.delta import (
     Whiteout,
     delta,
 )
-from ovl1.layer.listing import listing
+from ovl1.layer.listing import Listed, Listing
 from ovl1.linux.beneath import Directory
 from ovl1.tree.marks import OPAQUE
 from ovl1.tree.view import StackView
@@ -160,10 +160,14 @@ def test_delta(
 ) -> None:
     parent = make(tmp_path / "old", old)
     layer = make(tmp_path / "new", new, parent)
-    listed = None if names is None else listing(map(str.encode, names))
     with view(layer) as after, view(parent) as before:
-        found = told(list(delta(after, before, listed)))
+        found = told(list(delta(after, before, None if names is None else listed(names))))
     assert found == expected
+
+
+def listed(names: List[str]) -> Listed:
+    """Few enough names that nothing is open."""
+    return Listing(map(str.encode, names)).root
 
 
 def view(*paths: Path) -> StackView:
@@ -187,13 +191,13 @@ def test_a_device_0_0_of_the_image_hides_as_it_does_in_a_mount(tmp_path: Path) -
     for name in ("f", "dev"):
         os.mknod(layer / name, stat.S_IFCHR, os.makedev(0, 0))
     with view(layer) as new, view(parent) as old:
-        found = told(list(delta(new, old, listing([b"f", b"dev"]))))
+        found = told(list(delta(new, old, listed(["f", "dev"]))))
     assert found == ["-dev listed", "-f listed"]
 
 
 def test_a_whiteout_of_nothing_is_refused() -> None:
     with pytest.raises(LayerError, match="whiteout of nothing"):
-        listing([b"a/.wh."])
+        listed(["a/.wh."])
 
 
 @pytest.mark.needs("root")
@@ -208,10 +212,9 @@ def test_building_makes_what_counting_told(tmp_path: Path) -> None:
         target = tmp_path / f"diff-{own_copy}"
         target.mkdir()
         with view(layer) as new, view(parent) as old, Directory.open(target) as directory:
-            listed = listing(map(str.encode, names))
             linked: set[int] = set()
-            told_before = count(delta(new, old, listed), linked, own_copy=own_copy)
-            made[own_copy] = build(delta(new, old, listed), directory, own_copy=own_copy)
+            told_before = count(delta(new, old, listed(names)), linked, own_copy=own_copy)
+            made[own_copy] = build(delta(new, old, listed(names)), directory, own_copy=own_copy)
         assert made[own_copy] == told_before
         assert os.getxattr(target / "a", OPAQUE) == b"y"
         assert stat.S_ISCHR((target / "f").lstat().st_mode)
