@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 
 from ovl1.errors import LayerError
 from ovl1.formats.whiteouts import Parts, shown
+from ovl1.linux.trail import in_common
 
 _MOST_LINKS = 40  # include/linux/namei.h MAXSYMLINKS
 
@@ -73,11 +74,7 @@ class Chrooted(abc.ABC):
         self._asked = parts
 
     def _walk(self, parts: Parts, *, imply: bool) -> None:
-        common = 0
-        for mine, theirs in zip(self._names, parts):
-            if mine != theirs:
-                break
-            common += 1
+        common = in_common(self._names, parts)
         # As far as the place has the same names, they are no symbolic links.
         self._up_to(common)
         # What the name itself says may be implied, what a link in it says may not.

@@ -12,6 +12,7 @@ from typing import Dict, Iterable, Iterator, Optional, Sequence
 
 from ovl1.closing import Closing
 from ovl1.formats import whiteouts
+from ovl1.linux.trail import in_common
 from ovl1.sorter import Sorter
 
 _ENTRY, _OPAQUE, _WHITEOUT = 1, 2, 4
@@ -125,14 +126,8 @@ class Listing(Closing):
             # Whoever comes to a directory must be told that there is something further below.
             if what.parts[:-1] != above:
                 before, above = above, what.parts[:-1]
-                for depth in range(_common(before, above), len(above)):
+                for depth in range(in_common(before, above), len(above)):
                     self._say(above[: depth + 1], 0)
 
     def _say(self, parts: Sequence[bytes], said: int) -> None:
         self._sorter.add(_BETWEEN.join(parts[:-1]) + _AFTER + parts[-1] + _SAID[said])
-
-
-def _common(one: Sequence[bytes], other: Sequence[bytes]) -> int:
-    """With how many equal parts both begin."""
-    pairs = enumerate(zip(one, other))
-    return next((depth for depth, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -54,11 +54,7 @@ class Trail(Closing):
 
     def to(self, parts: Sequence[bytes]) -> Directory:
         """Move to the directory at `parts` below the root, over what both ways have in common."""
-        common = 0
-        for mine, theirs in zip(self.parts, parts):
-            if mine != theirs:
-                break
-            common += 1
+        common = in_common(self.parts, parts)
         self.at(common)
         for depth in range(common, len(parts)):
             self.enter(depth, parts[depth])
@@ -72,3 +68,13 @@ class Trail(Closing):
         self._open.append(self._here.child(name))
         if len(self._open) > _KEPT_OPEN:
             self._open.popleft().close()
+
+
+def in_common(one: Sequence[bytes], other: Sequence[bytes]) -> int:
+    """With how many equal parts two paths begin."""
+    number = 0
+    for mine, theirs in zip(one, other):
+        if mine != theirs:
+            break
+        number += 1
+    return number

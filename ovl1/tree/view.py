@@ -31,6 +31,7 @@ from ovl1.closing import Closing
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, FILE, LINK, SPECIAL, Directory
+from ovl1.linux.trail import in_common
 from ovl1.tree.marks import METACOPY, OPAQUE, REDIRECT, is_whiteout
 from ovl1.tree.redirect import Trace
 from ovl1.tree.stub import StubDirectory
@@ -247,11 +248,7 @@ class Cursor(Closing):
         """
         if not self._open:
             self._open.append(self._view.root())
-        common = 0
-        for mine, theirs in zip(self._parts, parts):
-            if mine != theirs:
-                break
-            common += 1
+        common = in_common(self._parts, parts)
         self._pop_to(common + 1)
         for part in parts[common:]:
             self._open.append(self._open[-1].child(part))
