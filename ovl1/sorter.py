@@ -15,7 +15,7 @@ from typing import BinaryIO, Iterator, List, Optional, Tuple
 
 from ovl1.closing import Closing
 
-_MOST = 8 << 20
+_MOST = 4 << 20
 """Bytes of memory for one run."""
 
 _OVERHEAD = 50
