@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import stat
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, Optional, TypeVar, cast
-
-import click
+from typing import Any, BinaryIO, Callable, Iterator, Optional, TypeVar
 
 from ovl1.cli import output
 from ovl1.errors import WrongUsage
-from ovl1.layer.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,32 +73,6 @@ class _Counting(io.RawIOBase):
         buffer[: len(chunk)] = chunk
         self._advance(len(chunk))
         return len(chunk)
-
-
-def limits(function: F) -> F:
-    """The options ``--max-bytes`` and ``--max-entries``, given to a command as a `Policy`."""
-    default = Policy()
-
-    @click.option(
-        "--max-bytes",
-        type=click.IntRange(min=1),
-        default=default.max_bytes,
-        show_default=True,
-        help="Refuse a tar of more bytes, uncompressed.",
-    )
-    @click.option(
-        "--max-entries",
-        type=click.IntRange(min=1),
-        default=default.max_entries,
-        show_default=True,
-        help="Refuse a tar of more entries.",
-    )
-    @functools.wraps(function)
-    def limited(*args: Any, max_bytes: int, max_entries: int, **kwargs: Any) -> Any:
-        policy = Policy(max_bytes=max_bytes, max_entries=max_entries)
-        return function(*args, policy=policy, **kwargs)
-
-    return cast(F, limited)
 
 
 def _length(file: BinaryIO) -> Optional[int]:

@@ -23,7 +23,7 @@ from ovl1.inodes.shares import container_shares, image_shares, kind_shares
 from ovl1.inodes.sweep import Place, Seen, Sweep
 from ovl1.inodes.tally import Counts, Tally, total
 from ovl1.linux.beneath import DIR, Directory
-from ovl1.model import Progress, no_progress
+from ovl1.model import ChainId, ContainerId, Progress, no_progress
 from ovl1.store.layout import DIFF, LINKS, OVERLAY, ROOT, UPPER
 from ovl1.store.store import Store
 from ovl1.store.trees import LEFTOVER
@@ -127,12 +127,13 @@ class _Count:
         self.moving = not _NO_LAYERS.issuperset(present.keys() ^ store.trees.keys())
         owners = _owners(store).items()
         self._owners = {name: owner for name, owner in owners if present.get(name) == DIR}
-        self.places = [*self._layer_places(), *self._other_places(root)]
+        self.places = [*self._layer_places(store), *self._other_places(root)]
 
-    def _layer_places(self) -> Iterator[Place]:
+    def _layer_places(self, store: Store) -> Iterator[Place]:
         names = [os.fsencode(name) for name in self._owners]
         for name in names:
-            yield Place((self._home, name), trees=_TREES, anywhere=True)
+            kin = _base(store, *self._owners[os.fsdecode(name)]) or name
+            yield Place((self._home, name), trees=_TREES, anywhere=True, kin=kin)
         yield Place((self._home,), without=frozenset(names), anywhere=True)
 
     def _other_places(self, root: Directory) -> Iterator[Place]:
@@ -145,6 +146,8 @@ class _Count:
     def add(self, seen: Seen) -> None:
         """Attribute what was found at one place, in the order of `places`."""
         tally = self._tallies.setdefault(seen.device, Tally())
+        # Who met an inode in a later tree only cannot know that it is not new.
+        linked = [each for each in seen.linked if each.inode not in tally]
         around = total(tally.add(seen.around))
         counted = [tally.add(tree) for tree in seen.trees]
         for found in (seen.around, *seen.trees):
@@ -163,7 +166,7 @@ class _Count:
             )
             for each in counted:
                 self.paths.add(each)
-            self._linked += seen.linked
+            self._linked += linked
 
     def file_systems(self) -> Iterator[FileSystem]:
         """Those that the data-root lies on."""
@@ -198,6 +201,18 @@ def _owners(store: Store) -> Dict[str, Tuple[str, str]]:
     for name, tree in sorted(store.trees.items()):
         owners.setdefault(name, (LEFTOVER if tree.kind == LEFTOVER else UNUSED, ""))
     return owners
+
+
+def _base(store: Store, kind: str, owner: str) -> bytes:
+    """The lowest of the layers that a layer stands on, or itself; empty if it stands on nothing."""
+    base, at = "", None
+    if kind == IMAGE:
+        at = ChainId(owner)
+    elif kind in (INIT, CONTAINER):
+        at = store.mounts[ContainerId(owner)].parent
+    while at is not None and at in store.layers:
+        base, at = at, store.layers[at].parent
+    return base.encode()
 
 
 def _as_overlay2(

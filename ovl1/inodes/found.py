@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from array import array
 from dataclasses import dataclass, field
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple
 
 BLOCK = 512
 """Bytes; the unit of ``st_blocks``, whatever the file system's own is."""
@@ -18,6 +18,8 @@ class Segment(NamedTuple):
     """A part of what was found: all that lies below one path."""
 
     path: bytes
+    order: int
+    """Where the walk met it: segments of equal trees compare alike, whoever walked."""
     directories: int
     known: int
     """Names of inodes that this scanner had seen before."""
@@ -29,20 +31,23 @@ class Segment(NamedTuple):
     """Of the directories, if blocks were wanted."""
 
 
-HIDDEN = Segment(b"", 1, 0, 0, 0, 0, 0)
+HIDDEN = Segment(b"", 0, 1, 0, 0, 0, 0, 0)
 """A directory that could not be looked into."""
 
 
-class Origin(NamedTuple):
-    """Where inodes were met first: a directory, and the index in `Found.files` they begin at."""
-
-    start: int
-    parts: Tuple[bytes, ...]
-
-
 def inodes() -> array[int]:
-    """An empty array of inode numbers, or of numbers of blocks."""
+    """An empty array of inode numbers, or of where they stand."""
     return array("Q")
+
+
+@dataclass
+class Origins:
+    """Where inodes were met first."""
+
+    starts: array[int] = field(default_factory=inodes)
+    """For each directory: the index in `Found.files` that its files begin at; in order."""
+    paths: List[bytes] = field(default_factory=list)
+    """Of the directories, below the top."""
 
 
 @dataclass
@@ -60,7 +65,7 @@ class Found:
     """Of each of these inodes, if they were wanted."""
     again: Dict[int, int] = field(default_factory=dict)
     """How many more names than one a file has; missing if it has none."""
-    origins: List[Origin] = field(default_factory=list)
+    origins: Origins = field(default_factory=Origins)
     skipped: List[bytes] = field(default_factory=list)
     """The sub-directories of the top that were to be left out."""
     unreadable: List[bytes] = field(default_factory=list)

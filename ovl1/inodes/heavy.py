@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Set
 
-from ovl1.inodes.tally import Counts
+from ovl1.inodes.tally import Counts, Row, added
 
 _ONE_CHILD = 3 / 4
 """A directory of which one sub-directory has this part says less than that one."""
@@ -34,16 +34,17 @@ class Paths:
     """Adds up what layers have at which path."""
 
     def __init__(self) -> None:
-        self._own: Dict[bytes, Counts] = {}
+        self._own: Dict[bytes, Row] = {}
         """Of each path, without what belongs to a longer one."""
         self._layers: Dict[bytes, int] = {}
 
-    def add(self, counted: Mapping[bytes, Counts]) -> None:
+    def add(self, counted: Mapping[bytes, Row]) -> None:
         """Add one layer."""
-        for path, counts in counted.items():
-            mine = self._own.get(path)
-            self._own[path] = counts if mine is None else mine + counts
-            self._layers[path] = self._layers.get(path, 0) + 1
+        own, layers = self._own, self._layers
+        for path, row in counted.items():
+            mine = own.get(path)
+            own[path] = row if mine is None else added(mine, row)
+            layers[path] = layers.get(path, 0) + 1
 
     def heaviest(self, number: int) -> List[PathUse]:
         """The paths that take the most inodes, and which no single one below them explains."""
@@ -61,7 +62,7 @@ class Paths:
         ]
 
     def _rolled_up(self) -> Dict[bytes, Counts]:
-        whole = dict(self._own)
+        whole = {path: Counts(*row) for path, row in self._own.items()}
         for path in sorted(whole, key=lambda path: -path.count(b"/")):
             if path:
                 above = _above(path)

@@ -13,7 +13,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional
 
-from ovl1.inodes.found import Found, Origin
+from ovl1.inodes.found import Found
 from ovl1.linux.beneath import Directory
 
 LIMITS = {"ext2": 32000, "ext3": 32000, "ext4": 65000, "xfs": 2**31 - 1}
@@ -53,29 +53,30 @@ def most_linked(tree: Directory, found: Found, where: bytes) -> List[Linked]:
     largest = heapq.nlargest(_CANDIDATES, again, key=lambda inode: again[inode])
     chosen = set(map(files.index, largest))
     chosen.update(range(0, len(files), max(len(files) // _CANDIDATES, 1)))
-    wanted: Dict[Origin, List[int]] = {}
-    starts = [origin.start for origin in found.origins]
+    wanted: Dict[bytes, List[int]] = {}
+    origins = found.origins
     for at in chosen:
-        origin = found.origins[bisect.bisect_right(starts, at) - 1]
-        wanted.setdefault(origin, []).append(files[at])
+        path = origins.paths[bisect.bisect_right(origins.starts, at) - 1]
+        wanted.setdefault(path, []).append(files[at])
     return [
         linked
-        for origin, inodes in wanted.items()
-        for linked in _looked_up(tree, origin, inodes, again, where)
+        for path, inodes in wanted.items()
+        for linked in _looked_up(tree, path, inodes, again, where)
     ]
 
 
 def _looked_up(
-    tree: Directory, origin: Origin, inodes: List[int], again: Mapping[int, int], where: bytes
+    tree: Directory, origin: bytes, inodes: List[int], again: Mapping[int, int], where: bytes
 ) -> Iterable[Linked]:
     left = set(inodes)
+    parts = origin.split(b"/") if origin else []
     try:
-        with tree.descend(origin.parts) as directory:
+        with tree.descend(parts) as directory:
             for entry in directory.names():
                 if entry.inode in left:
                     left.discard(entry.inode)
                     links = directory.lstat(entry.name).st_nlink
-                    path = b"/".join((where, *origin.parts, entry.name))
+                    path = b"/".join((where, *parts, entry.name))
                     yield Linked(
                         entry.inode,
                         path.decode("utf-8", "surrogateescape"),

@@ -13,16 +13,22 @@ import contextlib
 import gc
 import os
 import time
-from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
+import zlib
+from typing import Collection, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ovl1.inodes.found import Found
 from ovl1.inodes.walk import Walk
 from ovl1.inodes.way import OPEN, Way
 from ovl1.linux import dirents
 from ovl1.linux.beneath import Directory
+from ovl1.linux.claims import Claims
 
 _REMEMBERED = 128 << 20
 """Bytes of what only saves time."""
+
+SHARED = 3
+"""How many names the longest paths have that are shared out among processes: enough for hundreds
+of paths, and so few that little is read by every one of the processes."""
 
 _OVERHEAD = 1000
 """Bytes for each directory that is remembered, beside its listing."""
@@ -63,6 +69,33 @@ class Memory:
         return found
 
 
+class Share:
+    """The part of some trees that this process counts, when several go through the same ones.
+
+    Each directory belongs to one process, and so does all below those that `SHARED` names lead to.
+    """
+
+    def __init__(self, claims: Claims, kin: bytes) -> None:
+        """Args:
+        kin: trees with the same word are shared in the same way.
+        """
+        self._claims = claims
+        self._kin = zlib.crc32(kin)
+
+    def above(self, parts: Sequence[bytes]) -> int:
+        """Stands for the path of a directory, for `mine`."""
+        return zlib.crc32(b"/".join((*parts, b"")), self._kin)
+
+    def mine(self, name: bytes, above: int) -> bool:
+        """Whether this process counts the directory with a name in the one above."""
+        return self._claims.mine(zlib.crc32(name, above))
+
+    @property
+    def has_top(self) -> bool:
+        """Whether this process counts the top of a tree."""
+        return self._claims.mine(self._kin)
+
+
 Left = Tuple[int, bytes, Optional[Memory]]
 """A sub-directory that is still to be visited: its inode, its name, and what is known of it."""
 
@@ -91,13 +124,15 @@ class Scanner:
         without: Collection[bytes] = (),
         depth: int = 0,
         like: bytes = b"",
+        share: Optional[Share] = None,
     ) -> None:
-        """Add what is in a directory tree.
+        """Add what is in a directory tree, or this process's share of it.
 
         Args:
             without: names of sub-directories of the top that are left out.
             depth: how many levels of directories get a segment of their own.
             like: trees with the same word are expected to be alike.
+            share: what of it is counted; by default all.
 
         Raises:
             OSError: but for what is missing, may not be read, or is damaged.
@@ -108,34 +143,49 @@ class Scanner:
         made: Way[Left] = Way(top)
         with made as way, _uncollected():
             walk = Walk(found, way, device, self._seen)
-            subdirectories = self._visit(way.fd, walk, memory)
+            # What others count must be looked at, too, as this process's share may lie below.
+            other = Walk(Found(), way, device, set())
+            is_mine = share is None or share.has_top
+            subdirectories = self._visit(way.fd, walk if is_mine else other, memory)
             found.skipped += [name for _, name, _ in subdirectories if name in without]
             way.left.append([entry for entry in subdirectories if entry[1] not in without])
             while way.left:
                 if way.left[-1]:
-                    self._go_on(way, walk, depth)
+                    self._go_on(way, walk, other, depth, share)
                 else:
                     found.moving |= not way.up()
             walk.end()
+            found.moving |= other.found.moving
 
-    def _go_on(self, way: Way[Left], walk: Walk, depth: int) -> None:
+    def _go_on(
+        self, way: Way[Left], walk: Walk, other: Walk, depth: int, share: Optional[Share]
+    ) -> None:
         """Visit the sub-directories that are left here, until one must be entered for its own."""
-        left, here = way.left[-1], way.fd
-        segmented = len(way.parts) < depth
+        left, here, level = way.left[-1], way.fd, len(way.parts)
+        segmented = level < depth
+        above = share.above(way.parts) if share and level < SHARED else None
         while left:
-            _, walk.name, memory = left.pop()
+            _, name, memory = left.pop()
+            walk.name, counting = name, walk
+            if above is not None:
+                assert share is not None
+                walk.place += 1
+                if not share.mine(name, above):
+                    if level + 1 == SHARED:
+                        continue
+                    other.name, counting = name, other
             if segmented:
                 walk.begin()
             fd = -1
             try:
-                fd = os.open(walk.name, OPEN, dir_fd=here)
-                subdirectories = self._visit(fd, walk, memory)
+                fd = os.open(name, OPEN, dir_fd=here)
+                subdirectories = self._visit(fd, counting, memory)
                 if subdirectories:
-                    way.down(fd, walk.name, subdirectories)
+                    way.down(fd, name, subdirectories)
                     fd = -1
                     return
             except OSError as error:
-                walk.failed(error)
+                counting.failed(error)
             finally:
                 if fd >= 0:
                     os.close(fd)

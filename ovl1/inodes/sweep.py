@@ -1,20 +1,27 @@
 """A whole data-root, scanned on all processors.
 
-The directories are handed out in their order, so that each process meets parents before children;
-`ovl1.inodes.tally` puts together what they say. Every file system has scanners of its own: equal
-inode numbers mean the same inode within one only.
+Two processes share each place, so both have something to do until the end, and what one of them
+remembers of a layer helps it with its share of the layers above. More than two are several such
+teams, to which the places are handed out in their order: all of a team read the upper directories
+of a tree, whoever counts them. `ovl1.inodes.tally` puts together what they say. Every file system
+has scanners of its own: equal inode numbers mean the same inode within one only.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ovl1.inodes.found import HIDDEN, Found, missed
 from ovl1.inodes.links import Linked, most_linked
-from ovl1.inodes.scan import Scanner, present
+from ovl1.inodes.merge import merged
+from ovl1.inodes.scan import Scanner, Share, present
 from ovl1.linux.beneath import Directory
-from ovl1.linux.workers import in_parallel
+from ovl1.linux.claims import Claims
+from ovl1.linux.workers import in_teams, processors
+
+_TEAM = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Place:
     """Sub-directories that are left out."""
     anywhere: bool = False
     """Whether it may lie on another file system than the data-root."""
+    kin: bytes = b""
+    """Places with the same word, if any, are expected to have much alike."""
 
 
 class Seen(NamedTuple):
@@ -63,48 +72,91 @@ class Sweep:
         Raises:
             OSError: but for what is missing, may not be read, or is damaged.
         """
-        return in_parallel(self._look, places, workers=workers)
+        workers = workers or processors()
+        with contextlib.ExitStack() as stack:
+            claims, size = _claims(workers, stack)
 
-    def _look(self, place: Place) -> Seen:
+            def look(place: Place, team: int) -> _Part:
+                kin = place.kin or b"/".join(place.parts)
+                return self._look(place, Share(claims[team], kin) if claims else None)
+
+            found = in_teams(look, places, workers=workers, size=size)
+            for place, parts in zip(places, found):
+                yield self._together(place, parts)
+
+    def _look(self, place: Place, share: Optional[Share]) -> _Part:
         try:
             directory = self._root.descend(place.parts)
         except OSError as error:
-            return Seen(place, self._device, missed(error, b"/".join(place.parts)), [], [])
+            return _Part(self._device, _missed(error, place.parts, share), {})
         with directory:
             device = directory.stat().st_dev
-            seen = Seen(place, device, Found(), [], [])
+            part = _Part(device, Found(), {})
             if device != self._device and not place.anywhere:
-                seen.around.segments.append(HIDDEN)
-                return seen._replace(device=self._device)
+                if share is None or share.has_top:
+                    part.around.segments.append(HIDDEN)
+                return part._replace(device=self._device)
             scanner = self._scanner(device)
-            scanner.scan(directory, seen.around, without=place.trees | place.without)
-            _place_below(seen.around, place.parts)
-            for name in sorted(place.trees.intersection(seen.around.skipped)):
-                self._add_tree(scanner, directory, name, seen)
-        return seen
+            scanner.scan(directory, part.around, without=place.trees | place.without, share=share)
+            _place_below(part.around, place.parts)
+            for name in place.trees.intersection(part.around.skipped):
+                part.trees[name] = self._tree(scanner, directory, (*place.parts, name), share)
+        return part
 
-    def _add_tree(self, scanner: Scanner, layer: Directory, name: bytes, seen: Seen) -> None:
-        parts = (*seen.place.parts, name)
+    def _tree(
+        self, scanner: Scanner, layer: Directory, parts: Sequence[bytes], share: Optional[Share]
+    ) -> Found:
         try:
-            tree = layer.child(name)
+            tree = layer.child(parts[-1])
         except OSError as error:
-            seen.trees.append(missed(error, b"/".join(parts)))
-            return
+            return _missed(error, parts, share)
         with tree:
             found = Found()
-            scanner.scan(tree, found, depth=self._depth, like=name)
-            linked = most_linked(tree, found, b"/".join(parts))
-            seen.linked.extend(linked)
-        # They were for finding the most linked ones only.
-        found.origins.clear()
-        found.again.clear()
+            scanner.scan(tree, found, depth=self._depth, like=parts[-1], share=share)
         _place_below(found, parts)
-        seen.trees.append(found)
+        return found
+
+    def _together(self, place: Place, parts: Sequence[_Part]) -> Seen:
+        trees: List[Found] = []
+        linked: List[Linked] = []
+        for name in sorted({name for part in parts for name in part.trees}):
+            found = merged([part.trees[name] for part in parts if name in part.trees])
+            trees.append(found)
+            where = (*place.parts, name)
+            # It was there a moment ago: if it is gone, it is not what fills the file system.
+            with contextlib.suppress(OSError), self._root.descend(where) as tree:
+                linked += most_linked(tree, found, b"/".join(where))
+        return Seen(place, parts[0].device, merged([part.around for part in parts]), trees, linked)
 
     def _scanner(self, device: int) -> Scanner:
         if device not in self._scanners:
             self._scanners[device] = Scanner(blocks=self._blocks, since=self._since)
         return self._scanners[device]
+
+
+class _Part(NamedTuple):
+    """What one process found at a place."""
+
+    device: int
+    around: Found
+    trees: Dict[bytes, Found]
+
+
+def _claims(workers: int, stack: contextlib.ExitStack) -> Tuple[List[Claims], int]:
+    """For each team, and how many a team are; without claims everybody works alone."""
+    if workers < 2:
+        return [], 1
+    try:
+        return [stack.enter_context(Claims()) for _ in range(0, workers, _TEAM)], _TEAM
+    except OSError:
+        return [], 1
+
+
+def _missed(error: OSError, parts: Sequence[bytes], share: Optional[Share]) -> Found:
+    found = missed(error, b"/".join(parts))
+    if share is None or share.has_top:
+        return found
+    return Found(moving=found.moving)
 
 
 def _place_below(found: Found, parts: Sequence[bytes]) -> None:

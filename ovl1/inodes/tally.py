@@ -8,7 +8,7 @@ not directories.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Set
+from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ovl1.inodes.found import BLOCK, Found
 
@@ -58,18 +58,36 @@ class Counts:
         )
 
 
+Row = Tuple[int, int, int, int, int, int]
+"""The figures of `Counts`, in their order: faster to make, for thousands of paths."""
+
+
 class Tally:
     """Adds up what scanners found on one file system."""
 
     def __init__(self) -> None:
         self._seen: Set[int] = set()
 
-    def add(self, found: Found) -> Dict[bytes, Counts]:
+    def __contains__(self, inode: int) -> bool:
+        """Whether something that is no directory was counted before."""
+        return inode in self._seen
+
+    def add(self, found: Found) -> Dict[bytes, Row]:
         """Count what was found next: the figures of each path that has a segment of its own."""
-        counted: Dict[bytes, Counts] = {}
+        counted: Dict[bytes, Row] = {}
+        for path, row in self._rows(found):
+            mine = counted.get(path)
+            counted[path] = row if mine is None else added(mine, row)
+        return counted
+
+    def _rows(self, found: Found) -> Iterator[Tuple[bytes, Row]]:
+        if not found.blocks and self._enter_new(found):
+            for path, _, directories, known, files, symlinks, specials, blocks in found.segments:
+                yield path, (directories, files, symlinks, specials, known, blocks * BLOCK)
+            return
         at = [0, 0, 0]
         arrays = (found.files, found.symlinks, found.specials)
-        for path, directories, known, files, symlinks, specials, blocks in found.segments:
+        for path, _, directories, known, files, symlinks, specials, blocks in found.segments:
             fresh: List[int] = []
             size = blocks
             for kind, number in enumerate((files, symlinks, specials)):
@@ -78,9 +96,16 @@ class Tally:
                 size += self._size(here, found)
                 fresh.append(self._enter(here))
             shared = known + files + symlinks + specials - sum(fresh)
-            counts = Counts(directories, fresh[0], fresh[1], fresh[2], shared, size * BLOCK)
-            counted[path] = counted[path] + counts if path in counted else counts
-        return counted
+            yield path, (directories, fresh[0], fresh[1], fresh[2], shared, size * BLOCK)
+
+    def _enter_new(self, found: Found) -> bool:
+        """Enter all inodes if none of them was counted before; else do nothing."""
+        new = {*found.files, *found.symlinks, *found.specials}
+        size = len(found.files) + len(found.symlinks) + len(found.specials)
+        if len(new) < size or not self._seen.isdisjoint(new):
+            return False
+        self._seen |= new
+        return True
 
     def _enter(self, inodes: Iterable[int]) -> int:
         before = len(self._seen)
@@ -94,6 +119,13 @@ class Tally:
         return sum(blocks.get(inode, 0) for inode in inodes if inode not in seen)
 
 
-def total(counted: Dict[bytes, Counts]) -> Counts:
+def added(one: Row, other: Row) -> Row:
+    """The sums."""
+    a, b, c, d, e, f = one
+    g, h, i, j, k, m = other
+    return a + g, b + h, c + i, d + j, e + k, f + m
+
+
+def total(counted: Dict[bytes, Row]) -> Counts:
     """All of it."""
-    return sum(counted.values(), Counts())
+    return Counts(*map(sum, zip(*counted.values())))

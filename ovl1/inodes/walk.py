@@ -6,7 +6,7 @@ import collections
 import os
 from typing import Any, List, Set, Tuple
 
-from ovl1.inodes.found import Found, Origin, Segment, missed
+from ovl1.inodes.found import Found, Segment, missed
 from ovl1.inodes.way import Way
 from ovl1.linux import dirents
 
@@ -21,9 +21,11 @@ class Walk:
         self.device = device
         self.name = b""
         """Of the directory that is being looked at, in the one where the way is."""
+        self.place = 0
+        """Grows from one directory to the next that another process may count."""
         self.directories = self.known = self.blocks = 0
         self._way = way
-        self._path = b""
+        self._path, self._order = b"", 0
         self._seen = seen
         self.symlinks: List[int] = []
         self._specials: List[int] = []
@@ -43,20 +45,29 @@ class Walk:
     def begin(self) -> None:
         """End one segment, and begin another here."""
         self.end()
-        self._path = b"/".join(self._parts())
+        self._path, self._order = b"/".join(self._parts()), self.place
 
     def end(self) -> None:
-        """End the segment."""
-        self._enter_others()
-        ends = self._lengths()
-        files, symlinks, specials = (new - old for new, old in zip(ends, self._ends))
-        self.found.segments.append(
-            Segment(
-                self._path, self.directories, self.known, files, symlinks, specials, self.blocks
+        """End the segment; there is none if it has nothing."""
+        if self.symlinks or self._specials:
+            self._enter_others()
+        files, symlinks, specials = ends = self._lengths()
+        if self.directories or self.known or ends != self._ends:
+            files_before, symlinks_before, specials_before = self._ends
+            self.found.segments.append(
+                Segment(
+                    self._path,
+                    self._order,
+                    self.directories,
+                    self.known,
+                    files - files_before,
+                    symlinks - symlinks_before,
+                    specials - specials_before,
+                    self.blocks,
+                )
             )
-        )
-        self._ends = ends
-        self.directories = self.known = self.blocks = 0
+            self._ends = ends
+            self.directories = self.known = self.blocks = 0
 
     def enter(self, parsed: dirents.Listing) -> None:
         """Count the inodes of a directory's entries."""
@@ -86,7 +97,7 @@ class Walk:
         seen, files = self._seen, self.found.files
         before = len(seen)
         if seen.isdisjoint(met):
-            self.found.origins.append(Origin(len(files), self._parts()))
+            self._begin_at(len(files))
             seen.update(met)
             if len(seen) - before == len(met):
                 files.fromlist(met)
@@ -96,12 +107,16 @@ class Walk:
         else:
             new = list(dict.fromkeys(inode for inode in met if inode not in seen))
             if new:
-                self.found.origins.append(Origin(len(files), self._parts()))
+                self._begin_at(len(files))
                 seen.update(new)
                 files.fromlist(new)
         self.known += len(met) - len(new)
         if len(new) < len(met):
             self._count_again(met, new)
+
+    def _begin_at(self, start: int) -> None:
+        self.found.origins.starts.append(start)
+        self.found.origins.paths.append(b"/".join(self._parts()))
 
     def _count_again(self, met: List[int], new: List[int]) -> None:
         """Count the names of the files that this tree brought, if any of them is met again."""

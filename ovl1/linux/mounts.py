@@ -12,7 +12,6 @@ import errno
 import mmap
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
@@ -84,6 +83,9 @@ def mount(what: Mount, target: Path, *, within: Optional[Path] = None) -> None:
     if within is None:
         libc.mount(what.source, os.fspath(target), what.fstype, 0, data)
         return
+
+    # Its import takes longer than most of what needs mount points takes with them.
+    from concurrent.futures import ThreadPoolExecutor
 
     def mount_there() -> None:
         libc.unshare(libc.CLONE_FS)

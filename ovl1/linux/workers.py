@@ -8,6 +8,7 @@ theirs; only results, errors and parts of work go through pipes, pickled.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 from collections import deque
@@ -34,6 +35,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _DONE, _GIVEN, _FAILED = "done", "given", "failed"
+
+_AHEAD = 2
+"""How many items a member of a team is told at a time."""
+
+_F_SETPIPE_SZ = 1031
+"""linux/fcntl.h"""
+
+_PIPE = 1 << 20
+"""Bytes; more than that only root gets (fs.pipe-max-size)."""
 
 
 def processors() -> int:
@@ -77,6 +87,28 @@ def in_parallel(
                 wanted += 1
 
 
+def in_teams(
+    function: Callable[[Item, int], Result], items: Sequence[Item], *, workers: int, size: int
+) -> Iterator[List[Result]]:
+    """Yield what the members of a team make of each item, in the order of the items.
+
+    All members do each item that their team gets: how they share it, `function` must know. A team
+    gets its next item when the first member is free. Ctrl-C and exceptions: as `in_parallel`.
+
+    Args:
+        function: gets an item and the number of the team, from 0 on; its results and exceptions
+            must be picklable.
+        workers: how many processes there are in all teams.
+        size: how many are a team; the last one may be smaller.
+    """
+    if workers < 2:
+        for item in items:
+            yield [function(item, 0)]
+        return
+    with _Crew(workers, lambda order, _: function(items[order[0]], order[1])) as crew:
+        yield from crew.of_teams(len(items), size)
+
+
 class Share(Generic[Item]):
     """How work that is being done can be split: this one is for who works alone."""
 
@@ -114,6 +146,39 @@ class _Worker(NamedTuple):
     orders: int
     """Where items are written to; nothing, as an item, is its end."""
     answers: int
+
+
+class _Team:
+    """Workers that are all told the same items."""
+
+    def __init__(self, number: int, members: Sequence[_Worker]) -> None:
+        self.items: List[int] = []
+        self._number = number
+        self._orders = {member.answers: member.orders for member in members}
+        self._told = dict.fromkeys(self._orders, 0)
+        self._done = dict.fromkeys(self._orders, 0)
+
+    def tell(self, fd: int, waiting: Deque[int], *, ahead: bool) -> None:
+        """Tell a member what to do next, and then, so that it need not wait for us.
+
+        Args:
+            ahead: whether the team takes an item before it has begun with the last one.
+        """
+        while self._told[fd] - self._done[fd] < _AHEAD:
+            if self._told[fd] == len(self.items):
+                if not waiting or not (ahead or self._told[fd] == self._done[fd]):
+                    return
+                self.items.append(waiting.popleft())
+            send(self._orders[fd], ((self.items[self._told[fd]], self._number),))
+            self._told[fd] += 1
+
+    def answered(self, fd: int) -> int:
+        """Note that a member has answered; for which item."""
+        self._done[fd] += 1
+        return self.items[self._done[fd] - 1]
+
+    def __len__(self) -> int:
+        return len(self._orders)
 
 
 class _Stopped(Exception):
@@ -177,8 +242,35 @@ class _Crew(Closing):
                     idle.append(busy.pop(fd))
                     yield value
 
+    def of_teams(self, number: int, size: int) -> Iterator[List[Any]]:
+        """What the members of a team say to each of the items, which have numbers from 0 on."""
+        waiting, wanted = deque(range(number)), 0
+        said: Dict[int, List[Any]] = {}
+        ready: Dict[int, List[Any]] = {}
+        groups = [self._workers[at : at + size] for at in range(0, len(self._workers), size)]
+        teams: Dict[int, _Team] = {}
+        poll = select.poll()
+        for index, group in enumerate(groups):
+            teams.update(dict.fromkeys((each.answers for each in group), _Team(index, group)))
+        for fd, team in teams.items():
+            poll.register(fd, select.POLLIN)
+            team.tell(fd, waiting, ahead=len(groups) == 1)
+        while wanted < number:
+            for fd, _ in poll.poll():
+                _, value = _answer(fd)
+                team = teams[fd]
+                item = team.answered(fd)
+                said.setdefault(item, []).append(value)
+                if len(said[item]) == len(team):
+                    ready[item] = said.pop(item)
+                team.tell(fd, waiting, ahead=len(groups) == 1)
+            while wanted in ready:
+                yield ready.pop(wanted)
+                wanted += 1
+
     def _hire(self) -> None:
         orders, answers = os.pipe(), os.pipe()
+        _widen(answers[1])
         ours = (orders[1], answers[0], *(fd for other in self._workers for fd in other[1:]))
         pid = fork(lambda: self._work(orders[0], answers[1]), close=ours)
         self._workers.append(_Worker(pid, orders[1], answers[0]))
@@ -219,6 +311,12 @@ class _Shared(Share[Any]):
 
     def give(self, part: Any) -> None:
         send(self._answers, (_GIVEN, part))
+
+
+def _widen(fd: int) -> None:
+    """Let a pipe hold as much as anybody may have: who writes waits less for who reads."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
 
 
 def _answer(fd: int) -> Tuple[str, Any]:

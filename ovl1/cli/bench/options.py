@@ -13,7 +13,7 @@ from ovl1.bench import dockerd, plot
 from ovl1.bench.disk import KINDS
 from ovl1.bench.inodes import BY_DOCKER, Wish
 from ovl1.bench.synthetic import Shape
-from ovl1.cli.files import limits
+from ovl1.cli.limits import limits
 from ovl1.errors import WrongUsage
 from ovl1.inodes.lineage import LAYOUTS
 from ovl1.layer.policy import Policy

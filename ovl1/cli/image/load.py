@@ -13,8 +13,9 @@ import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.files import STDOUT, limits, watched
+from ovl1.cli.files import STDOUT, watched
 from ovl1.cli.image.home import refuse_user_namespace, writing
+from ovl1.cli.limits import limits
 from ovl1.errors import WrongUsage
 from ovl1.images.blobs import Blobs
 from ovl1.images.importing import About, import_tar

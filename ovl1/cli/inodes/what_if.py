@@ -9,7 +9,7 @@ import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option, phases
-from ovl1.cli.files import STDOUT, limits
+from ovl1.cli.files import STDOUT
 from ovl1.cli.inodes.archives import coming, opened
 from ovl1.cli.inodes.going import chosen
 from ovl1.cli.inodes.what_if_tables import show_forecast, show_freeing, show_prediction
@@ -22,6 +22,7 @@ from ovl1.cli.inodes.what_if_values import (
     freeing_values,
     prediction_values,
 )
+from ovl1.cli.limits import limits
 from ovl1.errors import WrongUsage
 from ovl1.images.load import read_images
 from ovl1.images.ocilayout import Platform

@@ -10,9 +10,10 @@ import click
 
 from ovl1.cli import output
 from ovl1.cli.context import Context, examples, json_option
-from ovl1.cli.files import limits, watched
+from ovl1.cli.files import watched
 from ovl1.cli.freed import measured
 from ovl1.cli.layer.home import Home, complete, layer_argument, opened
+from ovl1.cli.limits import limits
 from ovl1.errors import BrokenStore, HalfDone, OvlError, Refused, WrongUsage
 from ovl1.layer.apply import Applied
 from ovl1.layer.policy import Policy
