@@ -55,7 +55,7 @@ def most_linked(tree: Directory, found: Found, where: bytes) -> List[Linked]:
     chosen.update(range(0, len(files), max(len(files) // _CANDIDATES, 1)))
     wanted: Dict[bytes, List[int]] = {}
     origins = found.origins
-    for at in chosen:
+    for at in sorted(chosen):
         path = origins.paths[bisect.bisect_right(origins.starts, at) - 1]
         wanted.setdefault(path, []).append(files[at])
     return [
@@ -93,7 +93,7 @@ def nearest(linked: Iterable[Linked], limit: Optional[int], number: int) -> List
     unique: Dict[int, Linked] = {}
     for each in linked:
         known = unique.setdefault(each.inode, each)
-        # Another scanner may have met it first in a later layer, which has fewer names of it.
+        # A layer may have several trees.
         if each.names > known.names:
             unique[each.inode] = each
     rated = [

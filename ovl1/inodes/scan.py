@@ -17,7 +17,7 @@ import zlib
 from typing import Collection, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ovl1.inodes.found import Found
-from ovl1.inodes.walk import Walk
+from ovl1.inodes.walk import Passing, Walk
 from ovl1.inodes.way import OPEN, Way
 from ovl1.linux import dirents
 from ovl1.linux.beneath import Directory
@@ -143,8 +143,7 @@ class Scanner:
         made: Way[Left] = Way(top)
         with made as way, _uncollected():
             walk = Walk(found, way, device, self._seen)
-            # What others count must be looked at, too, as this process's share may lie below.
-            other = Walk(Found(), way, device, set())
+            other = Passing(way, device)
             is_mine = share is None or share.has_top
             subdirectories = self._visit(way.fd, walk if is_mine else other, memory)
             found.skipped += [name for _, name, _ in subdirectories if name in without]
@@ -158,7 +157,7 @@ class Scanner:
             found.moving |= other.found.moving
 
     def _go_on(
-        self, way: Way[Left], walk: Walk, other: Walk, depth: int, share: Optional[Share]
+        self, way: Way[Left], walk: Walk, other: Passing, depth: int, share: Optional[Share]
     ) -> None:
         """Visit the sub-directories that are left here, until one must be entered for its own."""
         left, here, level = way.left[-1], way.fd, len(way.parts)
@@ -176,6 +175,8 @@ class Scanner:
                     other.name, counting = name, other
             if segmented:
                 walk.begin()
+            elif above is not None:
+                walk.go_on()
             fd = -1
             try:
                 fd = os.open(name, OPEN, dir_fd=here)

@@ -81,7 +81,7 @@ class Sweep:
                 return self._look(place, Share(claims[team], kin) if claims else None)
 
             found = in_teams(look, places, workers=workers, size=size)
-            for place, parts in zip(places, found):
+            for parts, place in zip(found, places):
                 yield self._together(place, parts)
 
     def _look(self, place: Place, share: Optional[Share]) -> _Part:

@@ -47,6 +47,11 @@ class Walk:
         self.end()
         self._path, self._order = b"/".join(self._parts()), self.place
 
+    def go_on(self) -> None:
+        """Go on with the segment where others may have counted a part of it."""
+        self.end()
+        self._order = self.place
+
     def end(self) -> None:
         """End the segment; there is none if it has nothing."""
         if self.symlinks or self._specials:
@@ -145,3 +150,19 @@ class Walk:
         self.directories += len(found.unreadable)
         self.found.unreadable += found.unreadable
         self.found.moving |= found.moving
+
+
+class Passing(Walk):
+    """Goes through what others count, as something of one's own may lie below.
+
+    Only what is noticed of changes is kept.
+    """
+
+    def __init__(self, way: Way[Any], device: int) -> None:
+        super().__init__(Found(), way, device, set())
+
+    def enter(self, parsed: dirents.Listing) -> None:
+        """Others do."""
+
+    def look(self, fd: int, listing: bytes) -> None:
+        """Others do."""

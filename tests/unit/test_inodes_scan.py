@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Optional
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ovl1.inodes.found import Found
 from ovl1.inodes.scan import Scanner, present
-from ovl1.inodes.sweep import Place, Sweep
 from ovl1.inodes.tally import Counts, Tally, total
 from ovl1.linux.beneath import Directory
-
-Tree = Dict[str, Tuple[str, int]]
-"""Kind and number by path; files and symlinks of one number are one inode."""
 
 
 def scanned(top: Path, scanner: Optional[Scanner] = None, depth: int = 0) -> Found:
@@ -32,16 +25,6 @@ def scanned(top: Path, scanner: Optional[Scanner] = None, depth: int = 0) -> Fou
 
 def counted(found: Found) -> Counts:
     return total(Tally().add(found))
-
-
-def plainly(tops: List[Path]) -> Set[int]:
-    """All inodes of some trees."""
-    inodes = {top.stat().st_ino for top in tops}
-    for top in tops:
-        for directory, subdirectories, names in os.walk(top):
-            for name in subdirectories + names:
-                inodes.add(os.lstat(os.path.join(directory, name)).st_ino)
-    return inodes
 
 
 def test_the_kinds(tmp_path: Path) -> None:
@@ -121,57 +104,6 @@ def test_a_deep_tree_that_is_moved_meanwhile(
         found = scanned(top, scanner)
     assert found.moving
     assert counted(found).directories <= 155
-
-
-def make(top: Path, tree: Tree, pool: Path) -> None:
-    top.mkdir()
-    for name, (kind, number) in sorted(tree.items()):
-        path = top / name
-        if any(parent.is_symlink() or parent.is_file() for parent in path.parents):
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            continue
-        origin = pool / f"{kind}-{number}"
-        if kind == "dir":
-            path.mkdir()
-        elif not os.path.lexists(origin):
-            origin.symlink_to("x") if kind == "symlink" else origin.touch()
-        if kind != "dir":
-            os.link(origin, path, follow_symlinks=False)
-
-
-PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
-ITEMS = st.tuples(st.sampled_from(["file", "file", "symlink", "dir"]), st.integers(0, 5))
-TREES = st.lists(st.dictionaries(PATHS, ITEMS, max_size=12), min_size=1, max_size=5)
-
-
-@settings(max_examples=60)
-@given(trees=TREES, workers=st.integers(1, 3), again=st.booleans())
-def test_every_inode_is_counted_once(trees: List[Tree], workers: int, again: bool) -> None:
-    """Whoever scans which of several trees that share inodes, and however alike they are."""
-    trees = trees + trees if again else trees
-    with tempfile.TemporaryDirectory() as name:
-        root, pool = Path(name, "root"), Path(name, "pool")
-        root.mkdir()
-        pool.mkdir()
-        tops = [root / str(number) for number in range(len(trees))]
-        for top, tree in zip(tops, trees):
-            top.mkdir()
-            make(top / "root", tree, pool)
-        with Directory.open(root) as directory:
-            places = [Place((os.fsencode(top.name),), trees=frozenset([b"root"])) for top in tops]
-            tally, counts = Tally(), Counts()
-            for seen in Sweep(directory, depth=2).run(places, workers):
-                counts += total(tally.add(seen.around))
-                counts += sum((total(tally.add(tree)) for tree in seen.trees), Counts())
-                assert not seen.around.moving
-        assert counts.inodes == len(plainly(tops))
-        walked = [entry for top in tops for entry in os.walk(top)]
-        assert counts.directories == len(walked)
-        # A link to a directory is no directory.
-        entries = sum(len(names) + len(below) for _, below, names in walked)
-        assert counts.names == entries - len(walked) + len(tops)
 
 
 @pytest.mark.parametrize("change", ["touch", "rename", "unlink", "mkdir", "link"])

@@ -12,7 +12,7 @@ from typing import List, Tuple
 import pytest
 
 from ovl1.errors import LayerError
-from ovl1.linux.workers import Share, in_parallel, share_out
+from ovl1.linux.workers import Share, in_parallel, in_teams, share_out
 from tests.support.child import running
 
 
@@ -75,6 +75,73 @@ def test_ctrl_c_is_for_the_caller_alone() -> None:
         return item
 
     assert list(in_parallel(work, range(6), workers=2)) == list(range(6))
+
+
+@pytest.mark.parametrize(("workers", "teams"), [(1, 1), (2, 1), (3, 2), (5, 3)])
+def test_all_of_a_team_do_what_the_team_gets(workers: int, teams: int) -> None:
+    def work(item: int, team: int) -> Tuple[int, int, int]:
+        time.sleep(0.001 * (item % 3))
+        return item, team, os.getpid()
+
+    found = list(in_teams(work, range(30), workers=workers, size=2))
+    assert [{item for item, _, _ in said} for said in found] == [{item} for item in range(30)]
+    members = {
+        team: {pid for said in found for _, other, pid in said if other == team}
+        for team in range(teams)
+    }
+    assert sum(map(len, members.values())) == workers
+    for said in found:
+        assert len({team for _, team, _ in said}) == 1
+        assert {pid for _, _, pid in said} == members[said[0][1]]
+        assert len(said) == len(members[said[0][1]])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_an_error_in_a_team_ends_the_rest(workers: int, tmp_path: Path) -> None:
+    def work(item: int, _team: int) -> int:
+        if item == 1:
+            raise LayerError("broken")
+        time.sleep(0.02)
+        (tmp_path / str(item)).touch()
+        return item
+
+    with pytest.raises(LayerError, match="broken"):
+        list(in_teams(work, range(50), workers=workers, size=2))
+    assert len(list(tmp_path.iterdir())) < 10
+
+
+def test_ctrl_c_ends_teams_and_no_worker_is_left(tmp_path: Path) -> None:
+    def work(item: int, _team: int) -> bytes:
+        (tmp_path / str(os.getpid())).touch()
+        if item == 4:
+            os.kill(os.getppid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+        return bytes(3 << 20)  # more than a pipe holds
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_teams(work, range(200), workers=3, size=2))
+    assert len(list(tmp_path.iterdir())) == 3
+    for worker in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker.name), 0)
+
+
+def test_a_killed_member_is_noticed_and_the_others_end(tmp_path: Path) -> None:
+    def work(item: int, _team: int) -> int:
+        (tmp_path / str(os.getpid())).touch()
+        if item == 2 and len(list(tmp_path.glob("killed"))) == 0:
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return item
+
+    with pytest.raises(ChildProcessError, match="killed"):
+        list(in_teams(work, range(200), workers=4, size=2))
+    (tmp_path / "killed").unlink()
+    for worker in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker.name), 0)
 
 
 def count_down(number: int, share: Share[int]) -> Tuple[int, List[int]]:
