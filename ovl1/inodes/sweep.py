@@ -1,10 +1,11 @@
 """A whole data-root, scanned on all processors.
 
 Two processes share each place, so both have something to do until the end, and what one of them
-remembers of a layer helps it with its share of the layers above. More than two are several such
-teams, to which the places are handed out in their order: all of a team read the upper directories
-of a tree, whoever counts them. `ovl1.inodes.tally` puts together what they say. Every file system
-has scanners of its own: equal inode numbers mean the same inode within one only.
+remembers of a layer helps it with its share of the layers above; when one of them falls behind, the
+next layers are shared in another way. More than two are several such teams, to which the places are
+handed out in their order: all of a team read the upper directories of a tree, whoever counts them.
+`ovl1.inodes.tally` puts together what they say. Every file system has scanners of its own: equal
+inode numbers mean the same inode within one only.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Sweep:
         with contextlib.ExitStack() as stack:
             claims, size = _claims(workers, stack)
 
-            def look(place: Place, team: int) -> _Part:
-                kin = place.kin or b"/".join(place.parts)
+            def look(place: Place, team: int, turn: int) -> _Part:
+                kin = b"%d %b" % (turn, place.kin or b"/".join(place.parts))
                 return self._look(place, Share(claims[team], kin) if claims else None)
 
             found = in_teams(look, places, workers=workers, size=size)

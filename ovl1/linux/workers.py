@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 _DONE, _GIVEN, _FAILED = "done", "given", "failed"
 
 _AHEAD = 2
-"""How many items a member of a team is told at a time."""
+"""How many items a member of a team is told at a time, or is too far ahead of another one."""
 
 _F_SETPIPE_SZ = 1031
 """linux/fcntl.h"""
@@ -88,7 +88,7 @@ def in_parallel(
 
 
 def in_teams(
-    function: Callable[[Item, int], Result], items: Sequence[Item], *, workers: int, size: int
+    function: Callable[[Item, int, int], Result], items: Sequence[Item], *, workers: int, size: int
 ) -> Iterator[List[Result]]:
     """Yield what the members of a team make of each item, in the order of the items.
 
@@ -96,16 +96,17 @@ def in_teams(
     gets its next item when the first member is free. Ctrl-C and exceptions: as `in_parallel`.
 
     Args:
-        function: gets an item and the number of the team, from 0 on; its results and exceptions
-            must be picklable.
+        function: gets an item, the number of the team, from 0 on, and one that is another than
+            for the team's last item when it is time to share in another way: a member was two
+            items ahead. Its results and exceptions must be picklable.
         workers: how many processes there are in all teams.
         size: how many are a team; the last one may be smaller.
     """
     if workers < 2:
         for item in items:
-            yield [function(item, 0)]
+            yield [function(item, 0, 0)]
         return
-    with _Crew(workers, lambda order, _: function(items[order[0]], order[1])) as crew:
+    with _Crew(workers, lambda order, _: function(items[order[0]], *order[1:])) as crew:
         yield from crew.of_teams(len(items), size)
 
 
@@ -152,8 +153,8 @@ class _Team:
     """Workers that are all told the same items."""
 
     def __init__(self, number: int, members: Sequence[_Worker]) -> None:
-        self.items: List[int] = []
-        self._number = number
+        self._items: List[Tuple[int, int, int]] = []
+        self._number, self._shared = number, 0
         self._orders = {member.answers: member.orders for member in members}
         self._told = dict.fromkeys(self._orders, 0)
         self._done = dict.fromkeys(self._orders, 0)
@@ -165,17 +166,18 @@ class _Team:
             ahead: whether the team takes an item before it has begun with the last one.
         """
         while self._told[fd] - self._done[fd] < _AHEAD:
-            if self._told[fd] == len(self.items):
+            if self._told[fd] == len(self._items):
                 if not waiting or not (ahead or self._told[fd] == self._done[fd]):
                     return
-                self.items.append(waiting.popleft())
-            send(self._orders[fd], ((self.items[self._told[fd]], self._number),))
+                self._shared += self._done[fd] - min(self._done.values()) >= _AHEAD
+                self._items.append((waiting.popleft(), self._number, self._shared))
+            send(self._orders[fd], (self._items[self._told[fd]],))
             self._told[fd] += 1
 
     def answered(self, fd: int) -> int:
         """Note that a member has answered; for which item."""
         self._done[fd] += 1
-        return self.items[self._done[fd] - 1]
+        return self._items[self._done[fd] - 1][0]
 
     def __len__(self) -> int:
         return len(self._orders)

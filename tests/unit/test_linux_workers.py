@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -79,7 +80,7 @@ def test_ctrl_c_is_for_the_caller_alone() -> None:
 
 @pytest.mark.parametrize(("workers", "teams"), [(1, 1), (2, 1), (3, 2), (5, 3)])
 def test_all_of_a_team_do_what_the_team_gets(workers: int, teams: int) -> None:
-    def work(item: int, team: int) -> Tuple[int, int, int]:
+    def work(item: int, team: int, _turn: int) -> Tuple[int, int, int]:
         time.sleep(0.001 * (item % 3))
         return item, team, os.getpid()
 
@@ -96,9 +97,25 @@ def test_all_of_a_team_do_what_the_team_gets(workers: int, teams: int) -> None:
         assert len(said) == len(members[said[0][1]])
 
 
+def test_a_team_shares_in_another_way_when_one_is_behind(tmp_path: Path) -> None:
+    """The one that was given everything has it no more when the others had to wait for it."""
+
+    def work(item: int, _team: int, turn: int) -> Tuple[int, int]:
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / str(turn)).symlink_to(str(os.getpid()))
+        if os.readlink(tmp_path / str(turn)) == str(os.getpid()):
+            time.sleep(0.05)
+        return turn, os.getpid()
+
+    found = list(in_teams(work, range(16), workers=2, size=2))
+    turns = [said[0][0] for said in found]
+    assert turns == [said[1][0] for said in found] == sorted(turns)
+    assert len({os.readlink(path) for path in tmp_path.iterdir()}) == 2
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_an_error_in_a_team_ends_the_rest(workers: int, tmp_path: Path) -> None:
-    def work(item: int, _team: int) -> int:
+    def work(item: int, _team: int, _turn: int) -> int:
         if item == 1:
             raise LayerError("broken")
         time.sleep(0.02)
@@ -111,7 +128,7 @@ def test_an_error_in_a_team_ends_the_rest(workers: int, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_teams_and_no_worker_is_left(tmp_path: Path) -> None:
-    def work(item: int, _team: int) -> bytes:
+    def work(item: int, _team: int, _turn: int) -> bytes:
         (tmp_path / str(os.getpid())).touch()
         if item == 4:
             os.kill(os.getppid(), signal.SIGINT)
@@ -128,7 +145,7 @@ def test_ctrl_c_ends_teams_and_no_worker_is_left(tmp_path: Path) -> None:
 
 
 def test_a_killed_member_is_noticed_and_the_others_end(tmp_path: Path) -> None:
-    def work(item: int, _team: int) -> int:
+    def work(item: int, _team: int, _turn: int) -> int:
         (tmp_path / str(os.getpid())).touch()
         if item == 2 and len(list(tmp_path.glob("killed"))) == 0:
             (tmp_path / "killed").touch()
