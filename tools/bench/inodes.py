@@ -12,7 +12,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence
@@ -44,24 +43,6 @@ def commands(data_root: Path) -> Dict[str, List[str]]:
         OVL1_ALONE: ovl1,
     }
     return {name: command for name, command in found.items() if shutil.which(command[0])}
-
-
-@contextlib.contextmanager
-def byte_compiled() -> Iterator[None]:
-    """Meanwhile Python finds its modules byte-compiled, as an installation leaves them.
-
-    Whatever the environment says, and without writing anything beside the sources.
-    """
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = directory
-        try:
-            run([sys.executable, "-m", "ovl1", "inodes", "report", "--help"])
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
 
 
 def compare(data_root: Path, caches: str, programs: Sequence[str], runs: int) -> Table:
