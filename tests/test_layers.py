@@ -19,7 +19,7 @@ from tests.support.sources import ROOT, modules
 LEVELS = (
     ("errors",),
     ("model", "closing"),
-    ("sorter",),
+    ("sorter", "numberset"),
     ("linux",),
     ("formats",),
     ("tree",),

@@ -7,13 +7,14 @@ then a copy takes the place of a link.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator, List, Sequence, Set
+from typing import Iterator, List, Sequence
 
 from ovl1.driver.convert import Conversion, content, naming
 from ovl1.driver.overlay2 import driver_inodes
 from ovl1.layer.build import Built, count
 from ovl1.layer.delta import TIME_ONLY, Absent, Enter, Event, Leave
 from ovl1.model import Progress, no_progress
+from ovl1.numberset import NumberSet
 from ovl1.store.store import Store
 
 _HOME = 2
@@ -61,7 +62,7 @@ def cost_of(
         BrokenStore, LayerError: a layer cannot be converted; says why.
     """
     cost = Cost()
-    linked: Set[int] = set()
+    linked = NumberSet()
     for number, conversion in enumerate(layers):
         progress("comparing layers", number, len(layers))
         events = content(store, conversion, keep_directory_times=keep_directory_times)

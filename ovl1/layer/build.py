@@ -14,11 +14,12 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from ovl1.layer.delta import Absent, Enter, Entry, Event, Leave, Whiteout
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import Directory
+from ovl1.numberset import NumberSet
 from ovl1.tree.copy import copy_directory_metadata, copy_entry
 from ovl1.tree.marks import OPAQUE
 from ovl1.tree.regroup import regroup
@@ -84,15 +85,15 @@ def build(
     return builder.built
 
 
-def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built:
+def count(events: Iterable[Event], linked: NumberSet, *, own_copy: bool) -> Built:
     """What `build` would make of the same arguments, without making it.
 
     Args:
-        linked: inode numbers of entries that become links; added to, so that over all layers of a
-            store it is the number of inodes that they keep.
+        linked: inode numbers of entries that become links; added to, so that its length over all
+            layers of a store is the number of inodes that they keep.
     """
     built = Built()
-    copies: Set[int] = set()
+    copies = NumberSet()
     for event in events:
         if isinstance(event, Enter):
             built.directories += 1 if event.name else 0
@@ -104,12 +105,11 @@ def count(events: Iterable[Event], linked: Set[int], *, own_copy: bool) -> Built
             if not own_copy and event.source.lends(event.name):
                 built.linked += 1
                 linked.add(event.found.inode)
-            elif event.found.inode in copies:
-                built.relinked += 1
-            else:
+            elif copies.add(event.found.inode):
                 built.copied += 1
                 built.copied_bytes += event.source.lstat(event.name).st_blocks * 512
-                copies.add(event.found.inode)
+            else:
+                built.relinked += 1
     return built
 
 

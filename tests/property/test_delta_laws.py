@@ -23,6 +23,7 @@ from ovl1.layer.build import Built, build, count
 from ovl1.layer.delta import delta
 from ovl1.linux import mounts
 from ovl1.linux.beneath import Directory
+from ovl1.numberset import NumberSet
 from ovl1.tree.compare import view_differences
 from ovl1.tree.view import StackView
 from tests.support.trees import Change, change, changes, furnish, shown
@@ -71,7 +72,9 @@ class Store:
 
     def predict(self, new: Sequence[Path], old: Sequence[Path], *, own_copy: bool) -> Built:
         with view(new) as after, view(old) as before:
-            return count(delta(after, before if old else None, None), set(), own_copy=own_copy)
+            return count(
+                delta(after, before if old else None, None), NumberSet(), own_copy=own_copy
+            )
 
     def convert(self, new: Sequence[Path], old: Sequence[Path], *, own_copy: bool) -> Built:
         target = self.directory(f"diff{len(self.new)}")

@@ -26,6 +26,7 @@ from ovl1.layer.delta import (
 )
 from ovl1.layer.listing import Listed, Listing
 from ovl1.linux.beneath import Directory
+from ovl1.numberset import NumberSet
 from ovl1.tree.marks import OPAQUE
 from ovl1.tree.view import StackView
 
@@ -212,7 +213,7 @@ def test_building_makes_what_counting_told(tmp_path: Path) -> None:
         target = tmp_path / f"diff-{own_copy}"
         target.mkdir()
         with view(layer) as new, view(parent) as old, Directory.open(target) as directory:
-            linked: set[int] = set()
+            linked = NumberSet()
             told_before = count(delta(new, old, listed(names)), linked, own_copy=own_copy)
             made[own_copy] = build(delta(new, old, listed(names)), directory, own_copy=own_copy)
         assert made[own_copy] == told_before
