@@ -13,15 +13,16 @@ symbolic links and specials, and for files only where inodes differ.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Union
+from typing import Iterator, List, NamedTuple, Optional, Set, Union
 
 from ovl1.layer.listing import Listed
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
+from ovl1.numberset import NumberSet
 from ovl1.tree.compare import (
     directory_differences,
     entry_differences,
-    link_counts,
+    linked_within,
     same_below,
 )
 from ovl1.tree.marks import METACOPY, is_whiteout
@@ -126,7 +127,7 @@ class _Walk:
         self._keep_times = keep_directory_times
         self._frames: List[_Frame] = []
         self._has_listing = False
-        self._links: Optional[List[Dict[int, int]]] = None
+        self._links: Optional[List[NumberSet]] = None
 
     def close(self) -> None:
         while self._frames:
@@ -256,7 +257,7 @@ class _Walk:
             return False
         if self._links is None:
             views = [view for view in (self._new, self._old) if view is not None]
-            self._links = [link_counts(view) for view in views]
+            self._links = [linked_within(view) for view in views]
         return any(a.st_ino in links or b.st_ino in links for links in self._links)
 
 

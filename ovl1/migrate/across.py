@@ -12,11 +12,12 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Iterator, Optional
 
 from ovl1.driver.convert import IMAGE, Conversion
 from ovl1.errors import LayerError
 from ovl1.formats import tarsplit
+from ovl1.formats.tarheader import TarEntry
 from ovl1.layer.older_links import older_links
 from ovl1.linux import durable
 from ovl1.linux.beneath import Directory
@@ -87,7 +88,12 @@ def _links_of(conversion: Conversion) -> Dict[Parts, Parts]:
         return {}
     try:
         with open(conversion.tar_split, "rb") as file:
-            return older_links(tarsplit.headers(tarsplit.read(file)))
+
+            def headers() -> Iterator[TarEntry]:
+                file.seek(0)
+                return tarsplit.headers(tarsplit.read(file))
+
+            return older_links(headers)
     except LayerError:
         return {}  # Of a damaged record nothing is believed; the trees alone say what there is.
 

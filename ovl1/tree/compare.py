@@ -16,6 +16,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 from ovl1.errors import LayerError
 from ovl1.linux import xattrs
 from ovl1.linux.beneath import DIR, Directory
+from ovl1.numberset import NumberSet
 from ovl1.tree.marks import METACOPY, PRIVATE_PREFIX
 from ovl1.tree.view import Cursor, Found, Parts, StackView
 
@@ -233,17 +234,16 @@ class _LinkGroups:
     def differences(self) -> Iterator[Difference]:
         """All names at which the groups differ, those with one foot in each inode included."""
         yield from self._found
-        if self._theirs:
-            for inode in set(self._same):
-                if inode in self._theirs or inode in self._mine:
-                    yield Difference((), f"hard links of inode {inode}")
+        # An intersection keeps no more than what both have, however many are the same.
+        for inode in sorted((self._theirs.keys() | self._mine.keys()).intersection(self._same)):
+            yield Difference((), f"hard links of inode {inode}")
 
 
-def link_counts(view: StackView) -> Dict[int, int]:
-    """How many names each inode has within a view, for inodes with more than one."""
-    counts: Dict[int, int] = {}
+def linked_within(view: StackView) -> NumberSet:
+    """The inodes that have more than one name within a view, directories left out."""
+    seen, again = NumberSet(), NumberSet()
     for _, here in view.walk():
         for found in here.entries.values():
-            if found.kind != DIR:
-                counts[found.inode] = counts.get(found.inode, 0) + 1
-    return {inode: count for inode, count in counts.items() if count > 1}
+            if found.kind != DIR and not seen.add(found.inode):
+                again.add(found.inode)
+    return again
