@@ -8,6 +8,7 @@ a lock that such a thread may hold, as importing and logging do.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import pickle
@@ -16,6 +17,12 @@ import traceback
 from typing import Any, Callable, NoReturn, Sequence, Tuple
 
 from ovl1.linux import libc
+
+PIPE_SIZE = 1 << 20
+"""Bytes that `widen` lets a pipe hold: what an unprivileged process may have (pipe(7))."""
+
+_F_SETPIPE_SZ = 1031
+"""linux/fcntl.h"""
 
 _SIZE = 8
 
@@ -75,6 +82,12 @@ def receive(fd: int) -> Any:
         EOFError: the other side has ended before it had said everything.
     """
     return pickle.loads(_read(fd, int.from_bytes(_read(fd, _SIZE), "little")))
+
+
+def widen(fd: int) -> None:
+    """Let a pipe hold `PIPE_SIZE` bytes if that is allowed: who writes waits less for who reads."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, PIPE_SIZE)
 
 
 def portable(error: BaseException) -> Tuple[BaseException, str]:

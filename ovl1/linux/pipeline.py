@@ -7,7 +7,6 @@ stream, or with the caller, whatever ends first.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -15,12 +14,9 @@ from types import TracebackType
 from typing import BinaryIO, Callable, Generic, Optional, Tuple, Type, TypeVar
 
 from ovl1.closing import Closing
-from ovl1.linux.forked import await_end, fork, portable, receive, reraise, send
+from ovl1.linux.forked import PIPE_SIZE, await_end, fork, portable, receive, reraise, send, widen
 
 Result = TypeVar("Result")
-
-_F_SETPIPE_SIZE = 1031  # linux/fcntl.h
-_PIPE_SIZE = 1 << 20  # What an unprivileged process may have (pipe(7)).
 
 
 class Ahead(Closing, Generic[Result]):
@@ -36,13 +32,13 @@ class Ahead(Closing, Generic[Result]):
 
     def __init__(self, function: Callable[[BinaryIO], Result]) -> None:
         data, outcome = os.pipe(), os.pipe()
-        _enlarge(data[1])
+        widen(data[1])
         self._pid = fork(lambda: _run(function, data[1], outcome[1]), close=(data[0], outcome[0]))
         os.close(data[1])
         os.close(outcome[1])
         self._outcome = outcome[0]
         self._said: Optional[Tuple[Optional[Result], Optional[Tuple[BaseException, str]]]] = None
-        self.stream: BinaryIO = os.fdopen(data[0], "rb", _PIPE_SIZE)
+        self.stream: BinaryIO = os.fdopen(data[0], "rb", PIPE_SIZE)
 
     def result(self) -> Result:
         """What the function returned; what it still writes is passed over.
@@ -52,7 +48,7 @@ class Ahead(Closing, Generic[Result]):
             ChildProcessError: it was killed.
         """
         if self._said is None:
-            while self.stream.read(_PIPE_SIZE):
+            while self.stream.read(PIPE_SIZE):
                 pass
             try:
                 self._said = receive(self._outcome)
@@ -61,7 +57,7 @@ class Ahead(Closing, Generic[Result]):
         value, error = self._said
         if error is not None:
             reraise(error)
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[return-value] # no error, so there is one
 
     def close(self) -> None:
         """End the process and close the stream; idempotent."""
@@ -92,14 +88,9 @@ class Ahead(Closing, Generic[Result]):
 
 def _run(function: Callable[[BinaryIO], Result], data: int, outcome: int) -> None:
     try:
-        with os.fdopen(data, "wb", _PIPE_SIZE) as stream:
+        with os.fdopen(data, "wb", PIPE_SIZE) as stream:
             said = function(stream), None
     except BaseException as err:  # noqa: BLE001 - whatever it is, the caller raises it again
         send(outcome, (None, portable(err)))
     else:
         send(outcome, said)
-
-
-def _enlarge(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, _F_SETPIPE_SIZE, _PIPE_SIZE)

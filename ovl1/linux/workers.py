@@ -8,7 +8,6 @@ theirs; only results, errors and parts of work go through pipes, pickled.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 from collections import deque
@@ -29,7 +28,7 @@ from typing import (
 )
 
 from ovl1.closing import Closing
-from ovl1.linux.forked import await_end, fork, portable, receive, reraise, send
+from ovl1.linux.forked import await_end, fork, portable, receive, reraise, send, widen
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,12 +37,6 @@ _DONE, _GIVEN, _FAILED = "done", "given", "failed"
 
 _AHEAD = 2
 """How many items a member of a team is told at a time, or is too far ahead of another one."""
-
-_F_SETPIPE_SZ = 1031
-"""linux/fcntl.h"""
-
-_PIPE = 1 << 20
-"""Bytes; more than that only root gets (fs.pipe-max-size)."""
 
 
 def processors() -> int:
@@ -272,7 +265,7 @@ class _Crew(Closing):
 
     def _hire(self) -> None:
         orders, answers = os.pipe(), os.pipe()
-        _widen(answers[1])
+        widen(answers[1])
         ours = (orders[1], answers[0], *(fd for other in self._workers for fd in other[1:]))
         pid = fork(lambda: self._work(orders[0], answers[1]), close=ours)
         self._workers.append(_Worker(pid, orders[1], answers[0]))
@@ -313,12 +306,6 @@ class _Shared(Share[Any]):
 
     def give(self, part: Any) -> None:
         send(self._answers, (_GIVEN, part))
-
-
-def _widen(fd: int) -> None:
-    """Let a pipe hold as much as anybody may have: who writes waits less for who reads."""
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
 
 
 def _answer(fd: int) -> Tuple[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -56,11 +57,9 @@ ITEMS = st.tuples(st.sampled_from(["file", "file", "symlink", "dir"]), st.intege
 TREES = st.lists(st.dictionaries(PATHS, ITEMS, max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=30)
-@given(trees=TREES, workers=st.integers(1, 3), again=st.booleans())
-def test_every_inode_is_counted_once(trees: List[Tree], workers: int, again: bool) -> None:
-    """Whoever scans which of several trees that share inodes, and however alike they are."""
-    trees = trees + trees if again else trees
+@contextlib.contextmanager
+def layers(trees: List[Tree]) -> Iterator[Tuple[Path, List[Path]]]:
+    """A directory with one for each tree in it, in a ``root`` each; they share inodes."""
     with tempfile.TemporaryDirectory() as name:
         root, pool = Path(name, "root"), Path(name, "pool")
         root.mkdir()
@@ -69,6 +68,15 @@ def test_every_inode_is_counted_once(trees: List[Tree], workers: int, again: boo
         for top, tree in zip(tops, trees):
             top.mkdir()
             make(top / "root", tree, pool)
+        yield root, tops
+
+
+@settings(max_examples=30)
+@given(trees=TREES, workers=st.integers(1, 3), again=st.booleans())
+def test_every_inode_is_counted_once(trees: List[Tree], workers: int, again: bool) -> None:
+    """Whoever scans which of several trees that share inodes, and however alike they are."""
+    trees = trees + trees if again else trees
+    with layers(trees) as (root, tops):
         with Directory.open(root) as directory:
             places = [Place((os.fsencode(top.name),), trees=frozenset([b"root"])) for top in tops]
             tally, counts = Tally(), Counts()
@@ -112,14 +120,7 @@ def places_of(tops: Sequence[Path], kin: Sequence[bytes]) -> List[Place]:
 @given(trees=TREES, kin=st.lists(st.sampled_from([b"", b"one", b"two"]), min_size=5, max_size=5))
 def test_who_counts_changes_no_figure(trees: List[Tree], kin: List[bytes]) -> None:
     """Names of one file in what different processes count, in one layer and in several."""
-    with tempfile.TemporaryDirectory() as name:
-        root, pool = Path(name, "root"), Path(name, "pool")
-        root.mkdir()
-        pool.mkdir()
-        tops = [root / str(number) for number in range(len(trees))]
-        for top, tree in zip(tops, trees):
-            top.mkdir()
-            make(top / "root", tree, pool)
+    with layers(trees) as (root, tops):
         places = places_of(tops, kin)
         alone = figures(root, places, 1)
         assert figures(root, places, 2) == alone
